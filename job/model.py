@@ -1,4 +1,4 @@
-"""A model folder: OpenVINO IR, priors, and model.json that says what they are and how they were made."""
+"""A model folder: OpenVINO IR, priors, and model.json that says how they were made."""
 
 import dataclasses
 import hashlib
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from job.errors import UsageError
 
 SCHEMA_VERSION = 1
+SHIPPED = Path(__file__).parent.parent / "models"
 FILES = ("model.xml", "model.bin", "priors.npy")
 
 
@@ -22,7 +23,7 @@ class Architecture:
     """What fixes a YOLACT network's shapes (facts: Bolya et al., ICCV 2019).
 
     ``scales`` are anchor sizes in pixels at ``input_size``, one per pyramid level P3..P7.
-    ``square_anchors`` keeps the quirk of the published weights: the height of a prior equals its width.
+    ``square_anchors`` keeps the quirk of the published weights: a prior is as high as it is wide.
     """
 
     input_size: int
@@ -63,9 +64,10 @@ YOLACT_RESNET50 = Architecture(
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One exported model; ``precision`` is that of the stored weights (fp32 or fp16), not of the computation.
+    """One exported model; ``precision`` is that of the stored weights: fp32 or fp16.
 
-    ``mean`` and ``std`` are in B, G, R order and 0..255 levels. ``digest`` is the sha256 over the IR and the priors.
+    ``mean`` and ``std`` are in B, G, R order and 0..255 levels. ``digest`` is the sha256 over
+    the IR and the priors.
     """
 
     folder: Path
@@ -86,16 +88,25 @@ class Model:
     def __post_init__(self) -> None:
         classes = self.architecture.num_classes
         if not len(self.class_names) == len(self.category_ids) == classes:
-            raise UsageError(f"{self.folder}/model.json needs {classes} class names and category ids")
+            raise UsageError(
+                f"{self.folder}/model.json needs {classes} class names and category ids"
+            )
 
     @property
     def xml(self) -> Path:
+        """The network's graph; its weights lie beside it in model.bin."""
         return self.folder / "model.xml"
 
     def priors(self) -> npt.NDArray[np.float32]:
         """Anchors [N, 4]: centre x, centre y, width, height, relative to the input."""
         priors: npt.NDArray[np.float32] = np.load(self.folder / "priors.npy")
         return priors
+
+    @classmethod
+    def find(cls, name: str) -> "Model":
+        """Load the shipped model NAME, or the one in the folder NAME; raises UsageError."""
+        shipped = SHIPPED / name
+        return cls.load(shipped if shipped.is_dir() else Path(name).absolute())
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -105,12 +116,15 @@ class Model:
             fields = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError(
-                f"no model in {folder}: give a folder that `cluster model export` made, or a name in models/"
+                f"no model in {folder}: give a folder made by `cluster model export`"
+                " or a name in models/"
             ) from None
         except ValueError as error:
             raise UsageError(f"{path} is not JSON ({error}): export the model again") from None
         if (version := fields.pop("schema_version", None)) != SCHEMA_VERSION:
-            raise UsageError(f"{path} has schema_version {version}, this version reads {SCHEMA_VERSION}")
+            raise UsageError(
+                f"{path} has schema_version {version}, this version reads {SCHEMA_VERSION}"
+            )
         try:
             architecture = fields.pop("architecture")
             for name in ("aspect_ratios", "scales"):
@@ -121,7 +135,9 @@ class Model:
         except (KeyError, TypeError) as error:
             raise UsageError(f"{path} is incomplete ({error}): export the model again") from None
         if model.digest != (found := digest(folder)):
-            raise UsageError(f"{folder} has digest {found}, model.json says {model.digest}: export it again")
+            raise UsageError(
+                f"{folder} has digest {found}, model.json says {model.digest}: export it again"
+            )
         return model
 
     def save(self) -> None:

@@ -1,7 +1,8 @@
 """The YOLACT network in PyTorch, written from its description (Bolya et al., ICCV 2019).
 
-Parameter names and shapes are those of the published weights, so these load strictly; the layers
-kept in reverse order, the missing ReLU on P6 and P7 and the unused ``semantic_seg_conv`` are theirs.
+Parameter names and shapes are those of the published weights, so these load strictly; the
+layers kept in reverse order, the missing ReLU on P6 and P7 and the unused
+``semantic_seg_conv`` are theirs.
 """
 
 from collections.abc import Sequence
