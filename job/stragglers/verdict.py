@@ -1,0 +1,135 @@
+"""One line a person can act on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from job.stragglers.model import MIN_IMAGES, HostFactor, compare_hosts
+from job.stragglers.wording import STAGE_NAMES, count, duration, significant
+from job.stragglers.work import STAGES, image_rows, numbers, stage_ms, warm
+
+NAMED = 3  # slow hosts the line names; the rest are counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``text`` for people; ``straggler`` is true if any of ``hosts`` is slow."""
+
+    text: str
+    straggler: bool
+    hosts: tuple[HostFactor, ...]
+
+    def __post_init__(self) -> None:
+        if self.straggler != any(host.slow for host in self.hosts):
+            raise ValueError("straggler says the same as the hosts")
+
+
+def verdict(
+    timings: pa.Table,
+    *,
+    images: int | None = None,
+    seconds: float | None = None,
+    failed: int = 0,
+    seed: int = 0,
+) -> Verdict:
+    """Say what ``timings`` (rows as in the run directory) tell about the hosts.
+
+    ``images`` finished in ``seconds`` of wall time, as the run counted them; left out, the rows
+    say it. ``failed`` images could not be processed. ``seed`` fixes the bootstrap.
+    """
+    rows = image_rows(timings)
+    if images is None:
+        images = len(rows["image_id"].unique()) if rows.num_rows else 0
+    if seconds is None:
+        seconds = _span(rows)
+    hosts = compare_hosts(timings, seed=seed)
+    return Verdict(
+        text=_text(rows, hosts, images=images, seconds=seconds, failed=failed),
+        straggler=any(host.slow for host in hosts),
+        hosts=hosts,
+    )
+
+
+def _text(
+    rows: pa.Table,
+    hosts: tuple[HostFactor, ...],
+    *,
+    images: int,
+    seconds: float | None,
+    failed: int,
+) -> str:
+    if images == 0:
+        others = f"; {failed:,} could not be processed." if failed else "."
+        return f"No image was finished{others}"
+    did = f"finished {count(images, 'image')}"
+    if seconds:
+        did += f" in {duration(seconds)} ({significant(images / seconds)} images/s)"
+    if not hosts:
+        return f"The run {did}; no timings were kept, so there is nothing to compare."
+    did += _most_work(rows)
+    if len(hosts) == 1:
+        return f"{hosts[0].host} {did}; one host, so no straggler to find."
+    return _compared(hosts, did=f"{len(hosts)} hosts {did}")
+
+
+def _compared(hosts: tuple[HostFactor, ...], *, did: str) -> str:
+    slow = sorted((host for host in hosts if host.slow), key=lambda host: -(host.factor or 0))
+    if slow:
+        return f"{_slow(slow, hosts)}; {did}."
+    worst = max(hosts, key=lambda host: host.factor or 0)
+    if worst.factor is None or worst.low is None or worst.high is None:
+        return (
+            f"{did}; fewer than two of them have the {MIN_IMAGES} images outside warm-up that a "
+            "comparison takes."
+        )
+    if worst.suspect:
+        return (
+            f"No straggler for certain: {worst.host} looks {worst.factor:.2f}x slower than its "
+            f"peers, but its {count(worst.images, 'image')} leave {worst.low:.2f}x to "
+            f"{worst.high:.2f}x open; {did}."
+        )
+    over = round((worst.factor - 1) * 100)
+    return (
+        f"No straggler: the slowest host, {worst.host}, takes {max(over, 0)} % longer per image "
+        f"than its peers; {did}."
+    )
+
+
+def _slow(slow: list[HostFactor], hosts: tuple[HostFactor, ...]) -> str:
+    first = slow[0]
+    assert first.factor is not None and first.low is not None and first.high is not None
+    peers = [host.host for host in hosts if host is not first]
+    text = f"{first.host} is {first.factor:.1f}x slower than "
+    text += peers[0] if len(peers) == 1 else "its peers"
+    text += f" (95 % interval {first.low:.2f} to {first.high:.2f}"
+    text += f", most of it in {STAGE_NAMES[first.stage]})" if first.stage else ")"
+    for other in slow[1:NAMED]:
+        text += f", {other.host} {other.factor:.1f}x"
+    return text + (f", and {len(slow) - NAMED} more" if len(slow) > NAMED else "")
+
+
+def _most_work(rows: pa.Table) -> str:
+    """The stage that takes most of the work, as a clause; nothing where none was measured."""
+    stages = stage_ms(rows)
+    if warm(rows).any():
+        stages = stages[warm(rows)]
+    measured = ~np.isnan(stages).all(axis=0)
+    if not measured.any():
+        return ""
+    means = np.zeros(len(STAGES))
+    means[measured] = np.nanmean(stages[:, measured], axis=0)
+    top = int(np.argmax(means))
+    if means[top] <= 0:
+        return ""
+    return f"; {STAGE_NAMES[STAGES[top]]} takes {means[top] / means.sum() * 100:.0f} % of the work"
+
+
+def _span(rows: pa.Table) -> float | None:
+    """Wall seconds from the first start to the last end, where the rows hold starts."""
+    starts = numbers(rows, "started_at")
+    starts_known = ~np.isnan(starts)
+    if not starts_known.any():
+        return None
+    ends = starts + np.nan_to_num(numbers(rows, "total_ms")) / 1000
+    return float(ends[starts_known].max() - starts[starts_known].min())
