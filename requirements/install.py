@@ -67,11 +67,6 @@ class Environment:
         """What it holds, as JSON; there only while it is whole."""
         return self.folder / "setup.json"
 
-    @property
-    def base(self) -> dict[str, str]:
-        """What it is tied to: moved, or under another Python, an environment does not work."""
-        return {"folder": str(self.folder), "python": f"{sys.version} in {sys.base_prefix}"}
-
 
 def main() -> int:
     """Bring the environments asked for up to date; the exit code."""
@@ -83,6 +78,8 @@ def main() -> int:
         parser.error(f"unknown: {' '.join(sorted(unknown))}; test and export can be added")
     try:
         with only_one_setup():
+            if not arguments.check:
+                LOG.unlink(missing_ok=True)
             for environment in wanted(arguments.extras):
                 bring_up_to_date(environment, check=arguments.check)
     except SetupError as error:
@@ -98,9 +95,7 @@ def wanted(extras: Iterable[str]) -> list[Environment]:
     """The environments that EXTRAS ask for, on this machine."""
     java = [] if system_java_home() else ["java"]
     test = ["test"] if "test" in extras else []
-    main_one = Environment(
-        folder=ROOT / ".venv", parts=("env", "tools", *java, *test, PROJECT)
-    )
+    main_one = Environment(folder=ROOT / ".venv", parts=("env", "tools", *java, *test, PROJECT))
     if "export" not in extras:
         return [main_one]
     sees = (main_one.packages, ROOT)
@@ -120,6 +115,8 @@ def only_one_setup() -> Iterator[None]:
         except BlockingIOError:
             print("setup: waiting for another setup of this checkout", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        # A pip that outlives a killed setup inherits the lock and so holds the next one up.
+        os.set_inheritable(file.fileno(), True)
         yield
 
 
@@ -131,7 +128,6 @@ def bring_up_to_date(environment: Environment, *, check: bool) -> None:
         return
     if check:
         raise SetupError(f"{environment.folder.name} is not up to date: run `make setup`")
-    LOG.unlink(missing_ok=True)
     if not done:
         create(environment)
     for part in missing:
@@ -162,8 +158,9 @@ def create(environment: Environment) -> None:
     environment.stamp.unlink(missing_ok=True)
     with step(f"{environment.folder.name}: Python {sys.version.split()[0]}") as show:
         run([sys.executable, "-I", "-m", "venv", "--clear", str(environment.folder)], show)
-    lines = "".join(f"{path}\n" for path in environment.sees)
-    (environment.packages / "beside.pth").write_text(lines, encoding="utf-8")
+    if environment.sees:
+        lines = "".join(f"{path}\n" for path in environment.sees)
+        (environment.packages / "beside.pth").write_text(lines, encoding="utf-8")
 
 
 def install(environment: Environment, part: str, show: "Show") -> None:
@@ -187,8 +184,8 @@ def install(environment: Environment, part: str, show: "Show") -> None:
 
 def remove_unnamed(environment: Environment, done: dict[str, str]) -> None:
     """Uninstall the packages that no lock of ENVIRONMENT names."""
-    named = {name for part in done if part != PROJECT for name in locked(LOCKS / f"{part}.lock")}
-    keep = {*named, "pip", *([project_name()] if PROJECT in done else [])}
+    locks = [lock for part in done if (lock := LOCKS / f"{part}.lock").exists()]
+    keep = {"pip", project_name(), *(name for lock in locks for name in locked(lock))}
     if extra := sorted(installed(environment) - keep):
         pip = [str(environment.python), "-I", "-m", "pip", "--disable-pip-version-check"]
         with step(f"{environment.folder.name}: without {', '.join(extra)}") as show:
@@ -200,7 +197,7 @@ def read_stamp(environment: Environment) -> dict[str, str]:
     try:
         stamp: dict[str, Any] = json.loads(environment.stamp.read_text(encoding="utf-8"))
         whole = (
-            stamp["base"] == environment.base
+            stamp["folder"] == str(environment.folder)  # its scripts do not work elsewhere
             and set(stamp["installed"]) <= installed(environment)
             and subprocess.run([environment.python, "-I", "-c", ""], check=False).returncode == 0
         )
@@ -212,7 +209,7 @@ def read_stamp(environment: Environment) -> dict[str, str]:
 def write_stamp(environment: Environment, done: dict[str, str]) -> None:
     """Say that ENVIRONMENT holds the parts of DONE."""
     stamp = {
-        "base": environment.base,
+        "folder": str(environment.folder),
         "parts": done,
         "installed": sorted(installed(environment)),
     }
@@ -301,21 +298,24 @@ def run(command: list[str], show: Show) -> None:
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            if re.match(r"Collecting|  Downloading|Building|Installing", line):
-                show.detail(line.strip())
-    if process.wait() != 0:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=settings,
+            close_fds=False,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                if re.match(r"Collecting|  Downloading|Building|Installing", line):
+                    show.detail(line.strip())
+    if process.returncode != 0:
         tail = LOG.read_text(encoding="utf-8").splitlines()[-15:]
         print("\n".join(f"  | {line}" for line in tail), file=sys.stderr)
-        raise SetupError(
-            f"the step above failed; see {LOG.relative_to(ROOT)}, and run it again"
-        )
+        raise SetupError(f"the step above failed; see {LOG.relative_to(ROOT)}, and run it again")
 
 
 if __name__ == "__main__":
