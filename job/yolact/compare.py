@@ -40,8 +40,8 @@ def differences(
     Both map an image_id to its rows as ``postprocess`` makes them, an image without objects to
     none. Same means: same images, classes and counts, and each object's score, box and mask within
     ``tolerance``. Only an object whose score lies that close to a threshold may differ:
-    conf_threshold, score_threshold, or the weakest score of an image that has all ``top_k``
-    objects. The order of the rows does not matter.
+    conf_threshold, score_threshold, or the weakest score of an image that has ``top_k`` objects in
+    both. The order of the rows does not matter.
     """
     tolerance = tolerance or Tolerance()
     found = []
@@ -51,7 +51,8 @@ def differences(
             continue
         sides = (first[image], second[image])
         thresholds = [t for t in (model.conf_threshold, model.score_threshold) if t > 0]
-        thresholds += [min(_scores(rows)) for rows in sides if len(rows) == model.top_k]
+        if all(len(rows) == model.top_k for rows in sides):
+            thresholds.append(min(_scores([*sides[0], *sides[1]])))
         for category in sorted({row["category_id"] for rows in sides for row in rows}):
             a, b = ([row for row in rows if row["category_id"] == category] for rows in sides)
             found += [
