@@ -59,9 +59,9 @@ def test_tolerances_can_be_wider():
 
 def test_a_box_corner_on_the_other_side_of_a_pixel_is_no_difference():
     wider = row()
-    wider["bbox"] = [10.0, 10.0, 21.0, 20.0]
+    wider["bbox"] = [9.0, 10.0, 22.0, 20.0]
     assert compare([row()], [wider]) == []
-    wider["bbox"] = [10.0, 10.0, 22.0, 20.0]
+    wider["bbox"] = [9.0, 10.0, 23.0, 20.0]
     assert len(compare([row()], [wider])) == 1
 
 

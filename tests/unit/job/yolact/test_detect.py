@@ -87,6 +87,11 @@ def test_a_score_must_exceed_the_threshold():
     assert run(outputs, priors, conf_threshold=0.25).scores.tolist() == [0.5]
 
 
+def test_a_weak_box_is_found_below_many_suppressed_ones():
+    outputs, priors = one_class_line(np.linspace(0.9, 0.2, 100), [*[0.0] * 99, 0.7])
+    assert run(outputs, priors, top_k=2).scores == pytest.approx([0.9, 0.2])
+
+
 def test_only_the_best_of_a_class_enter():
     count = PER_CLASS + 50
     outputs, priors = one_class_line(np.linspace(0.9, 0.1, count), np.arange(count))
