@@ -1,0 +1,95 @@
+"""``cluster bench``: the product's own measurements, each with its targets."""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+from rich.table import Table
+
+from cluster.bench import accuracy as accuracy_bench
+from cluster.bench import throughput as throughput_bench
+from cluster.bench.result import Result
+from cluster.cli.output import console, format_option
+from cluster.errors import ClusterError
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed and accuracy on this machine.
+
+    \b
+    Examples:
+      cluster bench throughput
+      cluster bench accuracy --format json
+      cluster bench accuracy --assert
+    """
+
+
+assert_option = click.option(
+    "--assert", "assert_", is_flag=True, help="Exit 1 where a target is missed."
+)
+
+
+@bench.command()
+@click.option("--model", default="seeded:0", show_default=True, help="A model; or seeded:N.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16"]),
+    multiple=True,
+    help="Repeatable; default: f32, and bf16 where the CPU has it.",
+)
+@click.option("--images", type=click.IntRange(min=4), default=48, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@format_option
+@assert_option
+def throughput(
+    model: str, precision: tuple[str, ...], images: int, runs: int, format_: str, assert_: bool
+) -> None:
+    """Images per second of both engines against OpenVINO's benchmark_app."""
+    _show(
+        throughput_bench.measure(model=model, precisions=precision, images=images, runs=runs),
+        format_,
+        assert_,
+    )
+
+
+@bench.command()
+@click.option("--scenes", type=click.IntRange(min=1), default=200, show_default=True)
+@format_option
+@assert_option
+def accuracy(scenes: int, format_: str, assert_: bool) -> None:
+    """Mask AP of the shipped models on held-out scenes, by mask IoU and by boundary IoU."""
+    _show(accuracy_bench.measure(scenes=scenes), format_, assert_)
+
+
+def _show(result: Result, format_: str, assert_: bool) -> None:
+    if format_ == "json":
+        click.echo(json.dumps(dataclasses.asdict(result)))
+    else:
+        machine = result.machine
+        console.print(f"{machine['cpu_model']}, {machine['cpus_quota']:g} CPUs")
+        console.print(_table(result.rows))
+        for name, figure in result.figures.items():
+            sign, bound = result.targets.get(name, ("", 0.0))
+            goal = f"  (to reach {sign} {bound:g})" if sign else ""
+            console.print(f"{name:32} {figure:.3f}{goal}")
+        for note in result.notes:
+            console.print(note)
+    if assert_ and (missed := result.missed()):
+        raise ClusterError("; ".join(missed))
+
+
+def _table(rows: Any) -> Table:
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""Shows how a run goes: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from job import driver
+
+PLAIN_EVERY_S = 10.0
+
+
+class ProgressListener(driver.Listener):
+    """A context manager; writes to standard error, so that results can be piped."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._quiet = quiet
+        self._plain = not self._console.is_terminal
+        self._said_at = 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=quiet or self._plain,
+        )
+        self._task = self._bar.add_task("", total=None, rate="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, text: str) -> None:
+        """One thing that begins now."""
+        if self._plain and not self._quiet:
+            click.echo(f"{text} ...", err=True)
+        self._bar.update(self._task, description=text)
+
+    def progress(self, progress: driver.Progress) -> None:
+        """Images done, images/s, time left."""
+        rate = f"{progress.done / progress.seconds:.1f} images/s" if progress.done else ""
+        description = "Finding objects" if progress.done else None
+        self._bar.update(
+            self._task,
+            total=progress.total,
+            completed=progress.done,
+            rate=rate,
+            **({"description": description} if description else {}),
+        )
+        now = time.monotonic()
+        if self._quiet or not self._plain or now - self._said_at < PLAIN_EVERY_S:
+            return
+        if progress.done:
+            self._said_at = now
+            left = (progress.total - progress.done) * progress.seconds / progress.done
+            click.echo(
+                f"{progress.done} of {progress.total} images, {rate}, {left:.0f} s left", err=True
+            )

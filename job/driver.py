@@ -1,0 +1,302 @@
+"""Runs a job from a request to a finished run directory; the same in every mode."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark import RDD, SparkContext
+
+from job.engines import native, orca
+from job.engines.worker import Worker
+from job.errors import JobError, UsageError
+from job.host import HostFacts
+from job.images.source import ImageRef, list_images
+from job.model import Model
+from job.modes import MODES
+from job.phases import of_tasks, phase
+from job.pipeline import TaskReport, Work, write_parts
+from job.planner import Plan, plan
+from job.rundir import RunDirectory
+from job.sampler import Sampler
+from job.session import spark_context, spark_settings
+from job.spec import JobSpec
+from job.timing import ImageRecord
+
+Records = Callable[[Work, "RDD[ImageRef]"], "RDD[Worker | ImageRecord]"]
+ENGINES: Mapping[str, Records] = {"native": native.records, "orca": orca.records}
+POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Images of this session with a result or an error so far; seconds since the first task."""
+
+    done: int
+    total: int
+    seconds: float
+
+
+class Listener:
+    """Told how a run goes; the base says nothing."""
+
+    def step(self, text: str) -> None:
+        """One thing that begins now, in a few words."""
+
+    def progress(self, progress: Progress) -> None:
+        """More images are done."""
+
+
+def run(spec: JobSpec, listener: Listener | None = None) -> dict[str, Any]:
+    """Run SPEC into a new run directory and return its run.json.
+
+    Raises UsageError for a request that cannot be met, before anything is written, and JobError
+    for a run that failed; what was done by then is in the run directory.
+    """
+    return _Session(spec, listener or Listener()).start()
+
+
+def resume(path: Path, listener: Listener | None = None) -> dict[str, Any]:
+    """Finish the run in PATH as its run.json asked for it; nothing done is done again."""
+    before = RunDirectory(path).read()
+    if before["status"] == "finished":
+        return before
+    options = {**before["options"], "output": path, "input": before["input"]}
+    spec = JobSpec(
+        mode=before["mode"],
+        engine=before["engine"],
+        precision=before["precision_asked"],
+        model=Path(before["model"]["folder"]),
+        **options,
+    )
+    return _Session(spec, listener or Listener()).resume(before)
+
+
+class _Session:
+    """One driver process's work on a run directory."""
+
+    def __init__(self, spec: JobSpec, listener: Listener) -> None:
+        self.spec, self.listener = spec, listener
+        self.started_at = time.time()
+        self.model = Model.load(spec.model)
+        self.mode = MODES[spec.mode]()
+        self.hosts = self.mode.hosts()
+        self.precision = _precision(spec, self.hosts)
+        self.slots = spec.executor_cores or _slots(spec.engine, self.hosts)
+        self.run = RunDirectory(spec.output)
+        self.number = 0
+        self.java: str | None = None
+        self.phases: list[dict[str, Any]] = []
+        self.reports: list[TaskReport] = []
+
+    def start(self) -> dict[str, Any]:
+        images = list_images(self.spec.input).images[: self.spec.limit]
+        self.run = RunDirectory.create(self.spec.output)
+        with self.run.locked():
+            return self._work(images, set())
+
+    def resume(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        if self.model.digest != before["model"]["digest"]:
+            raise UsageError(
+                f"{self.spec.model} is not the model that {self.run.path} was begun with:"
+                " restore it, or start a new run"
+            )
+        images = list_images(self.spec.input).images[: self.spec.limit]
+        with self.run.locked():
+            self.number = self.run.next_session()
+            return self._work(images, self.run.processed())
+
+    def _work(self, images: Sequence[ImageRef], processed: set[str]) -> dict[str, Any]:
+        todo = [image for image in images if image.image_id not in processed]
+        order = plan(
+            todo, slots=self.slots, engine=self.spec.engine, partitions=self.spec.partitions
+        )
+        settings = spark_settings(self.spec, self.mode, self.slots, self.run)
+        record = self._describe(order, settings)
+        record["counts"] |= {"images": len(images), "resumed": len(processed)}
+        self.run.write(record)
+        failure: BaseException | None = None
+        sampler = Sampler(self.hosts[0].host)
+        if self.spec.instrumentation:
+            sampler.start()
+        try:
+            if todo:
+                self._execute(order, settings)
+        except (Exception, KeyboardInterrupt) as error:
+            failure = error
+        finally:
+            sampler.stop()
+        self.listener.step("Writing the results")
+        write_from = time.time()
+        self.run.add_host_samples(sampler.drain())
+        counts = self.run.merge(self._categories())
+        ended_at = time.time()
+        self.phases.append(phase("write", write_from, ended_at))
+        missing = len(images) - counts.done - counts.errors
+        record |= {
+            "versions": record["versions"] | {"java": self.java},
+            "status": "failed" if failure else "incomplete" if missing else "finished",
+            "workers": self._workers(),
+            "phases": self.phases,
+            "counts": record["counts"] | dataclasses.asdict(counts) | {"missing": missing},
+            "finished_at": ended_at,
+            "seconds": ended_at - self.started_at,
+            "images_per_second": self._throughput(),
+        }
+        self.run.write(record)
+        self.run.tidy(keep_parts=bool(missing))
+        if isinstance(failure, Exception):
+            raise self._explained(failure, record) from failure
+        if failure:
+            raise failure
+        return record
+
+    def _execute(self, order: Plan, settings: dict[str, str]) -> None:
+        """Run the plan's tasks; their reports are in ``self.reports`` when it returns."""
+        self.listener.step("Starting Spark")
+        work = Work(
+            model=self.model,
+            precision=self.precision,
+            slots=self.slots,
+            session=self.number,
+            parts=self.run.parts,
+            overlays=self.run.overlays if self.spec.overlays else None,
+            flush_seconds=self.spec.flush_seconds,
+            instrumentation=self.spec.instrumentation,
+            executor_id=self.mode.executor_id,
+        )
+        with spark_context(settings, self.run) as context:
+            submitted_at = time.time()
+            self.java = context._jvm.System.getProperty("java.version")
+            self.phases.append(phase("submit", self.started_at, submitted_at))
+            self.listener.step("Loading the model")
+            refs = context.parallelize(order.tasks, len(order.tasks)).flatMap(lambda task: task)
+            reports = ENGINES[self.spec.engine](work, refs).mapPartitions(
+                functools.partial(write_parts, work)
+            )
+            self._collect(context, reports, total=sum(map(len, order.tasks)))
+            self.phases += of_tasks(self.reports, submitted_at)
+
+    def _collect(self, context: SparkContext, reports: "RDD[TaskReport]", *, total: int) -> None:
+        """Wait for the tasks, telling the progress; an interrupt cancels them."""
+        with ThreadPoolExecutor(1, thread_name_prefix="collect") as pool:
+            collected = pool.submit(reports.collect)
+            before, began = self.run.progress(), time.monotonic()
+            try:
+                while not collected.done():
+                    wait([collected], timeout=POLL_S)
+                    done = self.run.progress() - before
+                    self.listener.progress(Progress(done, total, time.monotonic() - began))
+            except BaseException:
+                context.cancelAllJobs()
+                raise
+            self.reports = collected.result()
+
+    def _workers(self) -> list[dict[str, Any]]:
+        return [
+            {"executor_id": self.mode.executor_id, **dataclasses.asdict(worker)}
+            for report in self.reports
+            for worker in report.workers
+        ]
+
+    def _throughput(self) -> float | None:
+        """Images per second from the first task's start to the last image's end."""
+        images = sum(report.images for report in self.reports)
+        if not images:
+            return None
+        ended = max(report.last_emitted_at or 0.0 for report in self.reports)
+        return images / (ended - min(report.started_at for report in self.reports))
+
+    def _categories(self) -> list[dict[str, Any]]:
+        pairs = zip(self.model.category_ids, self.model.class_names, strict=True)
+        return [{"id": number, "name": name} for number, name in pairs]
+
+    def _describe(self, order: Plan, settings: Mapping[str, str]) -> dict[str, Any]:
+        """run.json as it stands before the first task."""
+        spec, model = self.spec, self.model
+        return {
+            "status": "running",
+            "mode": spec.mode,
+            "engine": spec.engine,
+            "precision": self.precision,
+            "precision_asked": spec.precision,
+            "model": {
+                "name": model.name,
+                "digest": model.digest,
+                "folder": str(model.folder),
+                "input_size": model.architecture.input_size,
+                "weights_precision": model.precision,
+                "categories": self._categories(),
+            },
+            "input": spec.input,
+            "options": spec.options(),
+            "versions": _versions(spec.engine),
+            "hosts": [host.to_dict() for host in self.hosts],
+            "workers": [],
+            "spark_conf": dict(settings),
+            "plan": {
+                "slots": order.slots,
+                "partitions": len(order.tasks),
+                "images_per_task": order.images_per_task,
+                "order": order.order,
+                "reasons": list(order.reasons),
+            },
+            "phases": [],
+            "counts": {"done": 0, "errors": 0, "missing": 0, "detections": 0},
+            "started_at": self.started_at,
+            "finished_at": None,
+            "seconds": None,
+            "images_per_second": None,
+        }
+
+    def _explained(self, failure: Exception, record: Mapping[str, Any]) -> JobError:
+        if isinstance(failure, JobError):
+            return failure
+        counts = record["counts"]
+        reason = repr(failure).splitlines()
+        return JobError(
+            f"the job stopped with {counts['missing']} of {counts['images']} images missing"
+            f" ({reason[0][:200]}): see {self.run.path / 'spark.log'},"
+            f" then `cluster run --resume {self.run.path}`"
+        )
+
+
+def _slots(engine: str, hosts: Sequence[HostFacts]) -> int:
+    """Slots of an executor where the user names none.
+
+    One worker of ours keeps every thread of a host busy; Orca waits for one image at a time, so
+    it needs a worker for each CPU, on the smallest host too.
+    """
+    return 1 if engine == "native" else max(1, int(min(host.cpus_quota for host in hosts)))
+
+
+def _precision(spec: JobSpec, hosts: Sequence[HostFacts]) -> str:
+    """f32 or bf16, one for the whole run: a mixed run's results would depend on the host."""
+    without = [host for host in hosts if not host.bf16]
+    if spec.precision == "bf16" and without:
+        raise UsageError(
+            f"--precision bf16: the CPU of {without[0].host} ({without[0].cpu_model}) does not"
+            " compute in bfloat16; use f32 or auto"
+        )
+    if spec.precision == "auto":
+        return "f32" if without else "bf16"
+    return spec.precision
+
+
+def _versions(engine: str) -> dict[str, str | None]:
+    version = importlib.metadata.version
+    return {
+        "product": version("yarn-cluster-toolkit"),
+        "python": platform.python_version(),
+        "java": None,  # asked of the JVM once it runs
+        "spark": version("pyspark"),
+        "openvino": version("openvino"),
+        "orca": version("bigdl-orca-spark3") if engine == "orca" else None,
+        "numpy": version("numpy"),
+    }

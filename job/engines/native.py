@@ -1,0 +1,149 @@
+"""Our engine: one compiled model for each worker process, kept from task to task.
+
+A few lanes, each a thread with an infer request of its own, carry one image at a time from bytes
+to masks; OpenVINO computes as many at once as it has streams. So decoding and post-processing of
+some images overlap the inference of others, and an image is copied nowhere: preprocessing writes
+into the request's input, post-processing reads its outputs.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import openvino as ov
+from pyspark import RDD
+
+from job.cgroup import cpu_quota
+from job.engines.worker import Worker
+from job.errors import JobError
+from job.host import threads_for
+from job.images.source import ImageRef, Reader
+from job.pipeline import Payload, Stages, Tensor, Work
+from job.timing import ImageRecord
+
+# Lanes beyond the streams: while these decode or post-process, every stream has an image.
+SPARE_LANES = 2
+
+
+@dataclass
+class Lane:
+    """One infer request and the memory of its input."""
+
+    request: Any
+    tensor: Tensor
+    used: bool = False
+
+
+class InferenceQueue:
+    """A compiled model and the right to run on one of its streams."""
+
+    def __init__(self, work: Work) -> None:
+        started_at, began = time.time(), time.perf_counter()
+        threads = threads_for(cpu_quota(), work.slots)
+        config = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": work.precision,
+            # Two workers that pin their threads land on the same core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._model = ov.Core().compile_model(work.model.xml, "CPU", config)
+        computed = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if computed != work.precision:
+            raise JobError(f"OpenVINO computes in {computed}, not in {work.precision} as asked")
+        streams = self._model.get_property("NUM_STREAMS")
+        self.lanes = streams + SPARE_LANES
+        self._streams = threading.BoundedSemaphore(streams)
+        self.worker = Worker(
+            threads=threads,
+            streams=streams,
+            requests=self.lanes,
+            model_load_started_at=started_at,
+            model_load_ms=(time.perf_counter() - began) * 1e3,
+        )
+
+    def lane(self, tensor: Tensor) -> Lane:
+        """A request that takes its input from TENSOR."""
+        request = self._model.create_infer_request()
+        request.set_input_tensor(ov.Tensor(tensor, shared_memory=True))
+        return Lane(request, tensor)
+
+    def infer(self, record: ImageRecord, lane: Lane) -> dict[str, Tensor]:
+        """Run LANE's input; the outputs stay valid until the lane's next image."""
+        record.timing["warmup"] = not lane.used
+        with record.stage("wait"):
+            self._streams.acquire()
+        try:
+            with record.stage("infer"):
+                lane.request.start_async()
+                lane.request.wait()
+        finally:
+            self._streams.release()
+        lane.used = True
+        return {
+            output.get_any_name(): lane.request.get_tensor(output).data
+            for output in self._model.outputs
+        }
+
+
+class NativeEngine:
+    """The lanes of one worker process."""
+
+    def __init__(self, work: Work) -> None:
+        self._stages = Stages(work)
+        self._queue = InferenceQueue(work)
+        self.worker = self._queue.worker
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(self._queue.lanes, thread_name_prefix="lane")
+
+    def process(self, refs: Iterator[ImageRef]) -> Iterator[ImageRecord]:
+        """Give a record for each image, in order; twice as many as there are lanes are under way.
+
+        Bytes are fetched here, in order and one at a time, so a video is read without seeking.
+        """
+        pending: deque[Future[ImageRecord]] = deque()
+        with closing(Reader()) as reader:
+            for ref in refs:
+                record, payload = self._stages.fetch(ref, reader)
+                pending.append(self._pool.submit(self._run, record, payload))
+                if len(pending) == 2 * self._queue.lanes:
+                    yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _run(self, record: ImageRecord, payload: Payload | None) -> ImageRecord:
+        if payload is None:
+            return record
+        try:
+            lane: Lane | None = getattr(self._local, "lane", None)
+            if lane is None:
+                lane = self._local.lane = self._queue.lane(self._stages.new_tensor())
+            pixels = self._stages.prepare(record, payload, lane.tensor)
+            outputs = self._queue.infer(record, lane)
+            self._stages.finish(record, pixels, outputs)
+        except Exception as error:  # one bad image is a line in errors.jsonl, whatever it was
+            record.fail(error)
+        return record
+
+
+_engines: dict[tuple[str, str, int], NativeEngine] = {}
+
+
+def _process(work: Work, refs: Iterator[ImageRef]) -> Iterator[Worker | ImageRecord]:
+    """One task: the process's engine, loaded by its first task and kept for the next."""
+    key = (work.model.digest, work.precision, work.slots)
+    if key not in _engines:
+        _engines[key] = NativeEngine(work)
+        yield _engines[key].worker
+    yield from _engines[key].process(refs)
+
+
+def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
+    """The records of REFS, worked on where its partitions are."""
+    return refs.mapPartitions(partial(_process, work))

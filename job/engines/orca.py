@@ -1,0 +1,130 @@
+"""BigDL Orca's OpenVINO Estimator, between the same stages as our own engine.
+
+Preparing, Orca's own iterator over the partition, and post-processing are chained in one Python
+worker: each result is pulled through before the next image is handed in. predict() returns
+outputs only, so what belongs to an image waits beside the chain, in the order handed in.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from pyspark import RDD
+
+from job.cgroup import cpu_quota
+from job.engines.worker import Worker
+from job.host import threads_for
+from job.images.decode import Pixels
+from job.images.source import ImageRef, Reader
+from job.pipeline import Stages, Tensor, Work
+from job.timing import ImageRecord
+
+
+def jars() -> list[Path]:
+    """BigDL's jars, which the driver and the executors need on their class path."""
+    import bigdl.share  # noqa: PLC0415  only this engine needs BigDL
+
+    return sorted(Path(bigdl.share.__path__[0]).glob("*/lib/*.jar"))
+
+
+class _Chain:
+    """What the two ends of one partition's chain share inside the worker process."""
+
+    def __init__(self) -> None:
+        self.images: deque[tuple[ImageRecord, Pixels | None, float]] = deque()
+        self.asked_at = time.time()
+        self.asked = time.perf_counter()
+        self.worker: Worker | None = None
+
+
+# One task at a time runs in a Python worker; its chain is begun by the end that is pulled first.
+_chain = _Chain()
+
+
+def _prepare(work: Work, refs: Iterator[ImageRef]) -> Iterator[dict[str, Tensor]]:
+    chain = _chain
+    # Orca asks for its first input when it has compiled the model.
+    chain.worker = Worker(
+        threads=threads_for(cpu_quota(), work.slots),
+        streams=None,
+        requests=1,
+        model_load_started_at=chain.asked_at,
+        model_load_ms=(time.perf_counter() - chain.asked) * 1e3,
+    )
+    stages = Stages(work)
+    tensor = stages.new_tensor()
+    with closing(Reader()) as reader:
+        for number, ref in enumerate(refs):
+            record, payload = stages.fetch(ref, reader)
+            pixels = None
+            if payload is not None:
+                try:
+                    pixels = stages.prepare(record, payload, tensor)
+                except Exception as error:  # a line in errors.jsonl, whatever it was
+                    record.fail(error)
+            record.timing["warmup"] = number == 0
+            chain.images.append((record, pixels, time.perf_counter()))
+            if pixels is not None:
+                yield {"x": tensor}
+
+
+def _finish(
+    work: Work, names: list[str], results: Iterable[list[Tensor]]
+) -> Iterator[Worker | ImageRecord]:
+    global _chain  # noqa: PLW0603  the ends of Orca's chain have nothing else in common
+    chain = _chain = _Chain()
+    stages = Stages(work)
+    for result in results:
+        if chain.worker:
+            yield chain.worker
+            chain.worker = None
+        while chain.images[0][1] is None:
+            yield chain.images.popleft()[0]
+        record, pixels, handed = chain.images.popleft()
+        if record.timed:
+            record.timing["infer_ms"] = (time.perf_counter() - handed) * 1e3
+        try:
+            stages.finish(record, pixels, dict(zip(names, result, strict=True)))
+        except Exception as error:  # a line in errors.jsonl, whatever it was
+            record.fail(error)
+        yield record
+    for record, _, _ in chain.images:
+        yield record
+
+
+def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
+    """The records of REFS by Orca; needs a SparkContext that was started with ``jars()``."""
+    # Orca starts its workers with the interpreter's prefix; a venv's own is not a whole one.
+    os.environ["PYTHONHOME"] = sys.base_prefix
+    with contextlib.redirect_stdout(io.StringIO()):  # Orca prints its configuration
+        from bigdl.dllib.nncontext import init_nncontext  # noqa: PLC0415
+        from bigdl.orca import OrcaContext  # noqa: PLC0415
+        from bigdl.orca.data import SparkXShards  # noqa: PLC0415
+        from bigdl.orca.learn.openvino import Estimator  # noqa: PLC0415
+
+        init_nncontext()
+        # An eager result would be computed and counted as soon as it is made.
+        OrcaContext._eager_mode = False
+        estimator = Estimator.from_openvino(model_path=str(work.model.xml))
+        threads = threads_for(cpu_quota(), work.slots)
+        predicted = estimator.predict(
+            SparkXShards.lazy(refs.mapPartitions(partial(_prepare, work))),
+            batch_size=1,
+            # A configuration replaces Orca's own, so the threads are in it too.
+            config={
+                "CPU_THREADS_NUM": str(threads),
+                "CPU_BIND_THREAD": "NO",
+                "INFERENCE_PRECISION_HINT": work.precision,
+            },
+        )
+        names = list(estimator.output_dict)
+    # Orca marks its result as cached; a cached RDD would be cut off from the stage behind it.
+    predicted.rdd.unpersist()
+    return predicted.rdd.mapPartitions(partial(_finish, work, names))

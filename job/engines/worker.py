@@ -1,0 +1,21 @@
+"""What an engine tells of the worker process that holds its model."""
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from job.host import hostname
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One loaded model; ``None`` where the engine does not say."""
+
+    threads: int
+    streams: int | None
+    requests: int | None
+    model_load_started_at: float
+    model_load_ms: float
+    host: str = field(default_factory=hostname)
+    worker_pid: int = field(default_factory=os.getpid)
+    loaded_at: float = field(default_factory=time.time)

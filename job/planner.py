@@ -1,0 +1,95 @@
+"""Which task gets which images, in which order, and why."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from job.images.source import ImageRef
+
+# A task boundary drains the native engine's queue: the last images finish alone while the next
+# task has not begun. Measured in image times by `cluster bench throughput` (docs/performance.md).
+DRAIN_IMAGES = 1.0
+DRAIN_SHARE = 0.02
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Tasks in the order Spark is to launch them, and the reasons in words."""
+
+    tasks: tuple[tuple[ImageRef, ...], ...]
+    slots: int
+    images_per_task: int
+    order: str
+    reasons: tuple[str, ...]
+
+
+def plan(
+    images: Sequence[ImageRef], *, slots: int, engine: str, partitions: int | None = None
+) -> Plan:
+    """Spread IMAGES over tasks.
+
+    Costly images come first and the order inside a cost class is shuffled, so that cost and time
+    are not confounded; frames of one video stay together, so that a task seeks once.
+
+    Args:
+        images: what is left to do, in any order.
+        slots: tasks that run at the same time.
+        engine: ``native`` or ``orca``; Orca compiles the model once for each task.
+        partitions: how many tasks the user wants; None for the planner's choice.
+    """
+    reasons = []
+    if partitions is not None:
+        size = math.ceil(len(images) / partitions)
+        reasons.append(f"{partitions} partitions were asked for")
+    elif engine == "orca":
+        size = math.ceil(len(images) / slots)
+        reasons.append("one task for each slot: Orca compiles the model anew in every task")
+    else:
+        drained = math.ceil(DRAIN_IMAGES / DRAIN_SHARE)
+        size = min(drained, math.ceil(len(images) / slots))
+        reasons.append(
+            f"at least {drained} images a task, where there are so many: the end of a task costs"
+            f" {DRAIN_IMAGES:g} image times, so no more than {DRAIN_SHARE:.0%} is lost"
+        )
+    size = max(1, size)
+    tasks = _cut(_units(images, size), size)
+    return Plan(
+        tasks=tuple(tasks),
+        slots=slots,
+        images_per_task=size,
+        order="largest cost class first, shuffled inside a class",
+        reasons=tuple(reasons),
+    )
+
+
+def _units(images: Sequence[ImageRef], size: int) -> list[tuple[ImageRef, ...]]:
+    """Images one by one and videos as ranges of at most SIZE frames, in launch order."""
+    units: list[tuple[ImageRef, ...]] = []
+    videos: dict[str, list[ImageRef]] = {}
+    for image in images:
+        if image.frame is None:
+            units.append((image,))
+        else:
+            videos.setdefault(str(image.path), []).append(image)
+    for frames in videos.values():
+        frames.sort(key=lambda ref: ref.frame or 0)
+        units += [tuple(frames[i : i + size]) for i in range(0, len(frames), size)]
+    random.Random(SEED).shuffle(units)
+    # A cost class is a power of two of bytes: coarse, so that classes hold many images.
+    units.sort(key=lambda unit: unit[0].bytes.bit_length(), reverse=True)
+    return units
+
+
+def _cut(units: Sequence[tuple[ImageRef, ...]], size: int) -> list[tuple[ImageRef, ...]]:
+    tasks: list[tuple[ImageRef, ...]] = []
+    task: list[ImageRef] = []
+    for unit in units:
+        if task and len(task) + len(unit) > size:
+            tasks.append(tuple(task))
+            task = []
+        task += unit
+    if task:
+        tasks.append(tuple(task))
+    return tasks

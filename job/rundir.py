@@ -1,0 +1,300 @@
+"""The run directory: what a run leaves behind, the same in every mode.
+
+While the job runs, executors write *parts*: Parquet files that hold whole images (timing row,
+objects or error), each under a temporary name first. A part that is there is complete, so the
+parts tell the progress, survive a kill, and are what a resumed run skips. ``merge`` makes the
+files of the contract from them.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from job.errors import JobError, UsageError
+from job.timing import TIMING_SCHEMA, ImageRecord
+
+SCHEMA_VERSION = 1
+# A COCO file is read whole by pycocotools: above this many images it is written on request only.
+COCO_IMAGES = 100_000
+
+_SEGMENTATION = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
+_OBJECT_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("category_id", pa.int32()),
+    ("score", pa.float32()),
+    ("bbox", pa.list_(pa.float32())),
+    ("area", pa.float64()),
+    ("segmentation", _SEGMENTATION),
+]
+DETECTION_SCHEMA = pa.schema([("image_id", pa.string()), *_OBJECT_FIELDS])
+_ERROR = pa.struct([("stage", pa.string()), ("message", pa.string())])
+PART_SCHEMA = pa.schema(
+    [
+        *TIMING_SCHEMA,
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("objects", pa.list_(pa.struct(_OBJECT_FIELDS))),
+        pa.field("error", _ERROR),
+    ]
+)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write TEXT so that a reader sees the old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+class PartWriter:
+    """An executor's side: gathers records of one task attempt and writes them as parts."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """NAME is unique to the task attempt; the images of each part are counted in its name."""
+        self._folder, self._name = folder, name
+        self._rows: list[dict[str, Any]] = []
+        self._sequence = 0
+
+    def add(self, record: ImageRecord) -> None:
+        """Take one finished image; it is safe once ``flush`` has returned."""
+        self._rows.append(
+            {
+                **record.timing,
+                "width": record.width,
+                "height": record.height,
+                "objects": record.objects,
+                "error": record.error,
+            }
+        )
+
+    def flush(self) -> None:
+        """Write what was gathered as one part."""
+        if not self._rows:
+            return
+        table = pa.Table.from_pylist(self._rows, schema=PART_SCHEMA)
+        path = self._folder / f"{self._name}-{self._sequence:05}-n{len(self._rows)}.parquet"
+        temporary = path.with_name(f".{path.name}.tmp")
+        pq.write_table(table, temporary)
+        temporary.replace(path)
+        self._rows.clear()
+        self._sequence += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Images of a run directory by what became of them, and the objects found."""
+
+    done: int
+    errors: int
+    detections: int
+
+
+class RunDirectory:
+    """The driver's side of ``--output``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts = path / "_parts"
+        self.events = path / "spark-events"
+        self.scratch = path / "_scratch"
+        self.overlays = path / "overlays"
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDirectory":
+        """Make a new, empty run directory; raises UsageError where something lies already."""
+        if (path / "run.json").exists():
+            raise UsageError(
+                f"--output {path} holds another run: name another folder,"
+                f" or finish that run with `cluster run --resume {path}`"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"--output {path} is not an empty folder: name a new one")
+        run = cls(path)
+        try:
+            run.parts.mkdir(parents=True)
+            run.events.mkdir()
+        except OSError as error:
+            raise JobError(f"--output {path} cannot be made: {error.strerror}") from None
+        return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory; raises UsageError while another process runs in it."""
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(f"{self.path} belongs to a run that is going on") from None
+            yield
+
+    def read(self) -> dict[str, Any]:
+        """run.json; raises UsageError where PATH holds no run that this version can read."""
+        path = self.path / "run.json"
+        try:
+            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.path} holds no run: there is no run.json in it") from None
+        except ValueError as error:
+            raise UsageError(f"{path} is damaged: {error}") from None
+        if (version := run.get("schema_version")) != SCHEMA_VERSION:
+            raise UsageError(
+                f"{path} has schema_version {version}, this program reads {SCHEMA_VERSION}"
+            )
+        return run
+
+    def write(self, run: dict[str, Any]) -> None:
+        """Replace run.json."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **run}, indent=2, default=str)
+        write_atomically(self.path / "run.json", text + "\n")
+
+    def part_files(self) -> list[Path]:
+        """Complete parts, in the order of their names."""
+        return sorted(self.parts.glob("[!.]*.parquet"))
+
+    def progress(self) -> int:
+        """Images in complete parts, read off the names alone."""
+        return sum(int(path.stem.rpartition("-n")[2]) for path in self.part_files())
+
+    def processed(self) -> set[str]:
+        """image_ids that have a result or an error already."""
+        found: set[str] = set()
+        for path in self.part_files():
+            found.update(pq.read_table(path, columns=["image_id"])["image_id"].to_pylist())
+        return found
+
+    def next_session(self) -> int:
+        """A number for the parts of a resumed run that no earlier part has."""
+        return max((int(path.name.split("-")[0]) for path in self.part_files()), default=-1) + 1
+
+    def tidy(self, *, keep_parts: bool) -> None:
+        """Remove what only a run going on needs; the parts stay while images are missing."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if not keep_parts:
+            shutil.rmtree(self.parts)
+
+    def add_host_samples(self, samples: pa.Table) -> None:
+        """Write hosts.parquet; samples of the sessions before stay in front."""
+        path = self.path / "hosts.parquet"
+        if path.exists():
+            samples = pa.concat_tables([pq.read_table(path), samples])
+        temporary = path.with_name(f".{path.name}.tmp")
+        pq.write_table(samples, temporary)
+        temporary.replace(path)
+
+    def merge(self, categories: Sequence[Mapping[str, Any]], *, coco: bool | None = None) -> Counts:
+        """Make the contract's files from the parts, each image's result taken once.
+
+        Reads part by part, so memory is bounded by a part, not by the run. ``coco`` asks for
+        detections.json, or against it; None writes it up to 100,000 images.
+        """
+        if coco is None:
+            coco = self.progress() <= COCO_IMAGES
+        seen: set[str] = set()
+        errors = detections = 0
+        with contextlib.ExitStack() as stack:
+            timings = stack.enter_context(_ParquetFile(self.path, "timings", TIMING_SCHEMA))
+            objects = stack.enter_context(_ParquetFile(self.path, "detections", DETECTION_SCHEMA))
+            failed = stack.enter_context(_replacing(self.path / "errors.jsonl"))
+            document = (
+                stack.enter_context(_coco(self.path / "detections.json", categories))
+                if coco
+                else None
+            )
+            for path in self.part_files():
+                for row in pq.read_table(path, schema=PART_SCHEMA).to_pylist():
+                    if row["error"] is None:
+                        timings.add(row)
+                    if row["kind"] != "image" or row["image_id"] in seen:
+                        continue
+                    seen.add(row["image_id"])
+                    if row["error"]:
+                        errors += 1
+                        line = {"image": row["image_id"], **row["error"]}
+                        failed.write(json.dumps(line, ensure_ascii=False) + "\n")
+                        continue
+                    detections += len(row["objects"])
+                    for found in row["objects"]:
+                        objects.add({"image_id": row["image_id"], **found})
+                    if document:
+                        document.add(row)
+        return Counts(done=len(seen) - errors, errors=errors, detections=detections)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        yield file
+    temporary.replace(path)
+
+
+class _ParquetFile:
+    """A Parquet file written in large row groups, and put in place when it is whole."""
+
+    ROW_GROUP = 20_000
+
+    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
+        self._path = folder / f"{name}.parquet"
+        self._temporary = folder / f".{name}.parquet.tmp"
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "_ParquetFile":
+        self._writer = pq.ParquetWriter(self._temporary, self._schema)
+        return self
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == self.ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows.clear()
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._write()
+        self._writer.close()
+        if error is None:
+            self._temporary.replace(self._path)
+
+
+class _Coco:
+    """One COCO file: annotations as they come, the images, fewer and smaller, at the end."""
+
+    def __init__(self, file: TextIO, categories: Sequence[Mapping[str, Any]]) -> None:
+        self._file = file
+        self.images: list[dict[str, Any]] = []
+        self._annotations = 0
+        file.write(f'{{"categories": {json.dumps(list(categories))},\n"annotations": [')
+
+    def add(self, row: dict[str, Any]) -> None:
+        number = len(self.images) + 1
+        self.images.append(
+            {
+                "id": number,
+                "file_name": row["image_id"],
+                "width": row["width"],
+                "height": row["height"],
+            }
+        )
+        for found in row["objects"]:
+            self._annotations += 1
+            annotation = {"id": self._annotations, "image_id": number, **found, "iscrowd": 0}
+            self._file.write("," * (self._annotations > 1) + "\n" + json.dumps(annotation))
+
+
+@contextlib.contextmanager
+def _coco(path: Path, categories: Sequence[Mapping[str, Any]]) -> Iterator[_Coco]:
+    with _replacing(path) as file:
+        document = _Coco(file, categories)
+        yield document
+        file.write(f'],\n"images": {json.dumps(document.images)}}}\n')

@@ -1,0 +1,85 @@
+"""Starts Spark for a run, and ends it."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+
+from job.engines import orca
+from job.errors import JobError
+from job.java import java_home
+from job.modes.base import Mode
+from job.rundir import RunDirectory
+from job.spec import JobSpec
+
+# Orca's code and Spark's serialisers reach into these packages, which Java 17 closes.
+_ADD_OPENS = " ".join(
+    f"--add-opens=java.base/{package}=ALL-UNNAMED"
+    for package in ("java.lang", "java.nio", "sun.nio.ch")
+)
+JVM_EXIT_S = 20
+
+
+def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> dict[str, str]:
+    """Spark's configuration of the run; the user's own ``--conf`` has the last word."""
+    settings = {
+        "spark.app.name": f"cluster run {run.path.name}",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": run.events.as_uri(),
+        "spark.local.dir": str(run.scratch),
+        # Tasks are placed by who is free; none waits for a nearer place.
+        "spark.locality.wait": "0",
+        "spark.driver.extraJavaOptions": _ADD_OPENS,
+        "spark.executor.extraJavaOptions": _ADD_OPENS,
+        **mode.spark_conf(slots),
+    }
+    if spec.engine == "orca":
+        paths = [str(path) for path in orca.jars()]
+        settings["spark.jars"] = ",".join(paths)
+        settings["spark.driver.extraClassPath"] = os.pathsep.join(paths)
+    return {**settings, **spec.conf}
+
+
+@contextlib.contextmanager
+def spark_context(settings: dict[str, str], run: RunDirectory) -> Iterator[SparkContext]:
+    """A SparkContext; what Spark and its workers print goes to RUN/spark.log, appended.
+
+    Ends the JVM, and with it the Python workers, on the way out. Should this process be killed,
+    the JVM ends by itself: its standard input breaks.
+    """
+    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    log = run.path / "spark.log"
+    try:
+        with log.open("ab") as output:
+            gateway = launch_gateway(conf, {"stdout": output, "stderr": subprocess.STDOUT})
+    except Exception as error:
+        raise JobError(f"Spark did not start: see {log}") from error
+    try:
+        try:
+            context = SparkContext(gateway=gateway, conf=conf)
+        except Exception as error:
+            reason = str(getattr(error, "java_exception", error)).splitlines()[0]
+            raise JobError(f"Spark did not start: {reason}; see {log}") from error
+        try:
+            yield context
+        finally:
+            context.stop()
+    finally:
+        gateway.shutdown()
+        SparkContext._gateway = SparkContext._jvm = None
+        process: subprocess.Popen[bytes] = gateway.proc
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(JVM_EXIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

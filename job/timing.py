@@ -1,0 +1,94 @@
+"""The timing row: where the time of one image went, measured where the image was."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from job.images.decode import ImageError
+
+# Durations are milliseconds of the monotonic clock; a field that could not be measured is null.
+# cpu_ms, run_delay_ms and throttled_ms are what the worker process used, waited for a CPU and was
+# held back by its quota since it emitted the image before: with images overlapped inside one
+# process no finer account exists, and over a run they add up to the process's own counters.
+TIMING_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("kind", pa.string()),
+        ("host", pa.string()),
+        ("executor_id", pa.string()),
+        ("worker_pid", pa.int32()),
+        ("stage_id", pa.int32()),
+        ("task_id", pa.int64()),
+        ("attempt", pa.int32()),
+        ("partition", pa.int32()),
+        ("started_at", pa.float64()),
+        ("fetch_ms", pa.float64()),
+        ("decode_ms", pa.float64()),
+        ("preprocess_ms", pa.float64()),
+        ("wait_ms", pa.float64()),
+        ("infer_ms", pa.float64()),
+        ("postprocess_ms", pa.float64()),
+        ("emit_ms", pa.float64()),
+        ("total_ms", pa.float64()),
+        ("cpu_ms", pa.float64()),
+        ("run_delay_ms", pa.float64()),
+        ("throttled_ms", pa.float64()),
+        ("bytes_in", pa.int64()),
+        ("pixels", pa.int64()),
+        ("detections", pa.int32()),
+        ("warmup", pa.bool_()),
+    ]
+)
+
+
+@dataclass(kw_only=True)
+class ImageRecord:
+    """One image on its way through the stages: its timing fields, and its objects or its error.
+
+    With ``timed`` off no clock is read and the fields stay null: the benchmark's comparison.
+    """
+
+    image_id: str
+    timed: bool = True
+    timing: dict[str, Any] = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    error: dict[str, str] | None = None
+    _stage: str = ""
+    _began: float = 0.0
+    _ended: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.timing.update(image_id=self.image_id, kind="image")
+        if self.timed:
+            self.timing["started_at"] = time.time()
+            self._began = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage into ``NAME_ms``; an error inside is charged to it by ``fail``."""
+        self._stage = name
+        began = time.perf_counter() if self.timed else 0.0
+        yield
+        if self.timed:
+            self._ended = time.perf_counter()
+            self.timing[f"{name}_ms"] = (self._ended - began) * 1e3
+
+    def fail(self, error: Exception) -> None:
+        """End as a line in errors.jsonl: the stage that was going on, and why it failed."""
+        if isinstance(error, ImageError):
+            self.error = {"stage": error.stage, "message": str(error)}
+        else:
+            self.error = {"stage": self._stage, "message": f"{type(error).__name__}: {error}"}
+
+    def emitted(self) -> None:
+        """Close the row as the image leaves the pipeline: emit_ms and total_ms."""
+        if self.timed:
+            now = time.perf_counter()
+            self.timing["emit_ms"] = (now - self._ended) * 1e3
+            self.timing["total_ms"] = (now - self._began) * 1e3
