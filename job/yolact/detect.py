@@ -37,7 +37,7 @@ def decode(loc: Floats, priors: Floats) -> Floats:
     return np.concatenate([lower, lower + sizes], axis=1)
 
 
-def detect(  # noqa: PLR0913 - the network's three outputs, its priors, and what to keep
+def detect(
     loc: Floats,
     conf: Floats,
     mask: Floats,
