@@ -30,10 +30,16 @@ class Throttling:
 
 
 def cpu_quota(root: Path = ROOT) -> float:
-    """CPUs this process may use: the least of all quotas up to the root, affinity and machine."""
+    """CPUs this process may use: the least of its cgroups' limit, its affinity, the machine."""
+    cpus = min(len(os.sched_getaffinity(0)), os.cpu_count() or 1)
+    limit = cpu_limit(root)
+    return float(cpus if limit is None else min(cpus, limit))
+
+
+def cpu_limit(root: Path = ROOT) -> float | None:
+    """The least CPU quota up to the root, in CPUs; None where no level sets one."""
     quotas = (_quota(level) for level in levels("cpu", root))
-    allowed = [quota for quota in quotas if quota is not None]
-    return float(min(len(os.sched_getaffinity(0)), os.cpu_count() or 1, *allowed))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def memory_limit_mb(root: Path = ROOT) -> float | None:

@@ -206,12 +206,12 @@ class _Session:
         ]
 
     def _throughput(self) -> float | None:
-        """Images per second from the first task's start to the last image's end."""
-        images = sum(report.images for report in self.reports)
-        if not images:
+        """Images per second from the first loaded model to the last image's end."""
+        loaded = [worker.loaded_at for report in self.reports for worker in report.workers]
+        emitted = [r.last_emitted_at for r in self.reports if r.last_emitted_at is not None]
+        if not loaded or not emitted:
             return None
-        ended = max(report.last_emitted_at or 0.0 for report in self.reports)
-        return images / (ended - min(report.started_at for report in self.reports))
+        return sum(r.images for r in self.reports) / (max(emitted) - min(loaded))
 
     def _categories(self) -> list[dict[str, Any]]:
         pairs = zip(self.model.category_ids, self.model.class_names, strict=True)

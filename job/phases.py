@@ -40,18 +40,17 @@ def of_tasks(reports: Sequence[TaskReport], submitted_at: float) -> Iterator[Pha
         yield phase("executor_start", submitted_at, first_task, host=host)
         loads = [(report, worker) for report in tasks for worker in report.workers]
         for report, worker in loads:
-            loaded_at = worker.model_load_started_at + worker.model_load_ms / 1e3
             yield phase(
                 "model_load",
                 worker.model_load_started_at,
-                loaded_at,
+                worker.loaded_at,
                 host=host,
                 worker_pid=worker.worker_pid,
             )
             if report.first_emitted_at is not None:
                 yield phase(
                     "first_image",
-                    loaded_at,
+                    worker.loaded_at,
                     report.first_emitted_at,
                     host=host,
                     worker_pid=worker.worker_pid,

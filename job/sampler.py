@@ -111,14 +111,8 @@ class Probe:
     """Reads the kernel's counters and gives the rates since the last reading."""
 
     def __init__(self, root: Path = cgroup.ROOT) -> None:
-        self._root = root
         self._proc = root / "proc"
-        limit_mb = cgroup.memory_limit_mb(root)
-        cpus = os.cpu_count() or 1
-        limited = cgroup.cpu_quota(root) < cpus or (
-            limit_mb is not None and limit_mb < _memory_kb(self._proc)["MemTotal"] / 1024
-        )
-        self.source = "cgroup" if limited or cgroup.contained(root) else "machine"
+        self.source = "cgroup" if _limited(root) or cgroup.contained(root) else "machine"
         self._cpu_levels = cgroup.levels("cpu", root)
         self._scopes = {
             name: cgroup.scope(name, root)
@@ -231,6 +225,14 @@ class Probe:
             return None
         clocks = [int(khz) / 1e3 for path in self._clocks if (khz := cgroup.read(path))]
         return sum(clocks) / len(clocks) if clocks else None
+
+
+def _limited(root: Path) -> bool:
+    """Whether a cgroup allows this process less than the machine has."""
+    cpus, memory_mb = cgroup.cpu_limit(root), cgroup.memory_limit_mb(root)
+    return (cpus is not None and cpus < (os.cpu_count() or 1)) or (
+        memory_mb is not None and memory_mb < _memory_kb(root / "proc")["MemTotal"] / 1024
+    )
 
 
 def _memory_kb(proc: Path) -> dict[str, int]:

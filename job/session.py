@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
@@ -21,6 +22,7 @@ _ADD_OPENS = " ".join(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.lang", "java.nio", "sun.nio.ch")
 )
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties").as_uri()
 JVM_EXIT_S = 20
 
 
@@ -35,7 +37,7 @@ def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> 
         "spark.local.dir": str(run.scratch),
         # Tasks are placed by who is free; none waits for a nearer place.
         "spark.locality.wait": "0",
-        "spark.driver.extraJavaOptions": _ADD_OPENS,
+        "spark.driver.extraJavaOptions": f"{_ADD_OPENS} -Dlog4j2.configurationFile={_LOG_SETTINGS}",
         "spark.executor.extraJavaOptions": _ADD_OPENS,
         **mode.spark_conf(slots),
     }
@@ -43,6 +45,8 @@ def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> 
         paths = [str(path) for path in orca.jars()]
         settings["spark.jars"] = ",".join(paths)
         settings["spark.driver.extraClassPath"] = os.pathsep.join(paths)
+        # Without this BigDL sends Spark's log to a file in the working folder.
+        settings["spark.driver.extraJavaOptions"] += " -Dbigdl.utils.LoggerFilter.disable=true"
     return {**settings, **spec.conf}
 
 

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -85,9 +86,10 @@ def _finish(
         if chain.worker:
             yield chain.worker
             chain.worker = None
-        while chain.images[0][1] is None:
-            yield chain.images.popleft()[0]
         record, pixels, handed = chain.images.popleft()
+        while pixels is None:  # those that failed on the way had no result
+            yield record
+            record, pixels, handed = chain.images.popleft()
         if record.timed:
             record.timing["infer_ms"] = (time.perf_counter() - handed) * 1e3
         try:
@@ -103,7 +105,9 @@ def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
     """The records of REFS by Orca; needs a SparkContext that was started with ``jars()``."""
     # Orca starts its workers with the interpreter's prefix; a venv's own is not a whole one.
     os.environ["PYTHONHOME"] = sys.base_prefix
-    with contextlib.redirect_stdout(io.StringIO()):  # Orca prints its configuration
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # Orca prints its configuration, and warns of an OpenVINO interface that we know it uses.
+        warnings.simplefilter("ignore", FutureWarning)
         from bigdl.dllib.nncontext import init_nncontext  # noqa: PLC0415
         from bigdl.orca import OrcaContext  # noqa: PLC0415
         from bigdl.orca.data import SparkXShards  # noqa: PLC0415

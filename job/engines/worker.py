@@ -1,7 +1,6 @@
 """What an engine tells of the worker process that holds its model."""
 
 import os
-import time
 from dataclasses import dataclass, field
 
 from job.host import hostname
@@ -18,4 +17,8 @@ class Worker:
     model_load_ms: float
     host: str = field(default_factory=hostname)
     worker_pid: int = field(default_factory=os.getpid)
-    loaded_at: float = field(default_factory=time.time)
+
+    @property
+    def loaded_at(self) -> float:
+        """When the model was ready, in seconds since the epoch."""
+        return self.model_load_started_at + self.model_load_ms / 1e3

@@ -78,9 +78,7 @@ def decode(payload: bytes | Pixels) -> Pixels:
         raise
     except UnidentifiedImageError:
         # Among them a size of 0: Pillow takes no header that gives it.
-        message = (
-            "the file is no image of a known format, or its header is damaged or says 0 pixels"
-        )
+        message = "the file is no known image, or its header is damaged or says 0 pixels"
     except Image.DecompressionBombError:
         message = f"the image has more than {MAX_PIXELS:,} pixels, perhaps a decompression bomb"
     except Exception as error:

@@ -1,5 +1,6 @@
 """What an input names: a folder, one file, a glob, a ZIP or a video, to references and bytes."""
 
+import errno
 import glob
 import itertools
 import os
@@ -93,9 +94,13 @@ def list_images(source: str) -> Listing:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
-    except OSError:  # a name too long for the file system, as a long glob can be
-        return False
+        path.stat()
+    except OSError as error:
+        # The name may be too long for the file system and still be a glob.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return False
+        raise JobError(f"input {str(path)!r} cannot be read: {error.strerror}") from error
+    return True
 
 
 def _is_shown(name: str) -> bool:

@@ -111,11 +111,10 @@ class Video:
         has landed is looked up among the times of all packets.
         """
         self._rewind()
-        times = self._frame_times()
-        if number >= len(times):
+        if number <= NEAR or number >= len(times := self._frame_times()):
             return
         for before in (1, NEAR):
-            self._capture.set(cv2.CAP_PROP_POS_MSEC, times[max(number - before, 0)])
+            self._capture.set(cv2.CAP_PROP_POS_MSEC, times[number - before])
             if self._capture.grab():
                 now = self._capture.get(cv2.CAP_PROP_POS_MSEC)
                 (landed,) = np.nonzero(np.abs(times - now) < SAME_MS)

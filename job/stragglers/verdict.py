@@ -67,16 +67,15 @@ def _text(
         did += f" in {duration(seconds)} ({significant(images / seconds)} images/s)"
     if not hosts:
         return f"The run {did}; no timings were kept, so there is nothing to compare."
-    did += _most_work(rows)
+    most = _most_work(rows)
     if len(hosts) == 1:
-        return f"{hosts[0].host} {did}; one host, so no straggler to find."
-    return _compared(hosts, did=f"{len(hosts)} hosts {did}")
-
-
-def _compared(hosts: tuple[HostFactor, ...], *, did: str) -> str:
+        return f"{hosts[0].host} {did}{most}; one host, so no straggler to find."
+    did = f"{len(hosts)} hosts {did}"
     slow = sorted((host for host in hosts if host.slow), key=lambda host: -(host.factor or 0))
-    if slow:
-        return f"{_slow(slow, hosts)}; {did}."
+    return f"{_slow(slow, hosts)}; {did}." if slow else _none_slow(hosts, did=f"{did}{most}")
+
+
+def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
     worst = max(hosts, key=lambda host: host.factor or 0)
     if worst.factor is None or worst.low is None or worst.high is None:
         return (

@@ -1,5 +1,9 @@
 """Numbers as people read them."""
 
+import math
+
+DASH = "\N{EN DASH}"  # where there is no number
+
 STAGE_NAMES = {
     "fetch": "reading",
     "decode": "decoding",
@@ -12,14 +16,11 @@ STAGE_NAMES = {
 
 
 def significant(value: float, digits: int = 2) -> str:
-    """``digits`` significant digits, never fewer than the whole part has: 3.8, 0.041, 1,240."""
+    """``digits`` significant digits, and all of the whole part: 3.8, 0.041, 2.0, 1,240."""
     if value == 0:
         return "0"
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    if whole >= digits:
-        return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return f"{float(text):f}".rstrip("0").rstrip(".") if "e" in text else text
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(decimals, 0)}f}"
 
 
 def duration(seconds: float) -> str:

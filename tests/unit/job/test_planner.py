@@ -1,0 +1,69 @@
+import pytest
+
+from job.images.source import ImageRef
+from job.planner import plan
+
+
+def image(name: str, size: int = 1000) -> ImageRef:
+    return ImageRef(image_id=name, path=f"/in/{name}", bytes=size)
+
+
+def frame(video: str, number: int) -> ImageRef:
+    return ImageRef(
+        image_id=f"{video}#{number:06}", path=f"/in/{video}", bytes=1000, frame=number
+    )
+
+
+def ids(tasks: tuple[tuple[ImageRef, ...], ...]) -> list[str]:
+    return [ref.image_id for task in tasks for ref in task]
+
+
+@pytest.mark.parametrize("engine", ["native", "orca"])
+@pytest.mark.parametrize("count", [1, 2, 49, 50, 51, 101, 1000])
+def test_every_image_is_in_one_task(engine: str, count: int) -> None:
+    images = [image(f"{number}.jpg", 100 * number) for number in range(count)]
+    for slots in (1, 3):
+        planned = plan(images, slots=slots, engine=engine)
+        assert sorted(ids(planned.tasks)) == sorted(ref.image_id for ref in images)
+        assert all(planned.tasks)
+
+
+def test_native_tasks_are_long_enough_to_hide_the_drain() -> None:
+    planned = plan([image(f"{n}.jpg") for n in range(1000)], slots=2, engine="native")
+    assert {len(task) for task in planned.tasks} == {50}
+    assert "2%" in planned.reasons[0]
+
+
+def test_few_images_still_use_every_slot() -> None:
+    assert len(plan([image(f"{n}.jpg") for n in range(8)], slots=4, engine="native").tasks) == 4
+
+
+def test_orca_gets_one_task_for_each_slot() -> None:
+    planned = plan([image(f"{n}.jpg") for n in range(1000)], slots=2, engine="orca")
+    assert [len(task) for task in planned.tasks] == [500, 500]
+
+
+def test_partitions_asked_for_are_made() -> None:
+    images = [image(f"{n}.jpg") for n in range(100)]
+    assert len(plan(images, slots=1, engine="native", partitions=7).tasks) == 7
+
+
+def test_costly_classes_come_first_and_are_shuffled_inside() -> None:
+    images = [image(f"{n:03}.jpg", 1100 + n) for n in range(40)]
+    images += [image(f"big{n:03}.jpg", 70_000 + n) for n in range(10)]
+    order = ids(plan(images, slots=1, engine="native").tasks)
+    assert all(name.startswith("big") for name in order[:10])
+    assert order[10:] != sorted(order[10:])
+    assert order == ids(plan(images[::-1][::-1], slots=1, engine="native").tasks)
+
+
+def test_frames_of_a_video_stay_together_and_in_order() -> None:
+    frames = [frame("a.mp4", n) for n in range(120)] + [frame("b.mp4", n) for n in range(30)]
+    for task in plan(frames, slots=2, engine="native").tasks:
+        for video in {ref.path for ref in task}:
+            numbers = [ref.frame for ref in task if ref.path == video]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_a_plan_of_nothing_has_no_task() -> None:
+    assert plan([], slots=2, engine="native").tasks == ()
