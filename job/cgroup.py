@@ -89,7 +89,7 @@ def levels(controller: str, root: Path = ROOT) -> tuple[Path, ...]:
     mounts = _mounts(wanted, root)
     if wanted not in paths or not mounts:
         return ()
-    for top_path, top in sorted(mounts, key=lambda mount: -len(mount[0])):
+    for top_path, top in mounts:
         if paths[wanted].is_relative_to(top_path):
             inside = paths[wanted].relative_to(top_path)
             if ".." not in inside.parts and (top / inside).is_dir():

@@ -103,7 +103,7 @@ def test_v1_without_limits(tree: Tree) -> None:
 
 def test_v2_takes_the_least_quota_and_limit_on_the_path(tree: Tree) -> None:
     root = v2_nested(tree)
-    assert cgroup.cpu_quota(root) == 0.75
+    assert cgroup.cpu_quota(root) == cgroup.cpu_limit(root) == 0.75
     assert cgroup.memory_limit_mb(root) == 2048.0
     assert cgroup.cpu_throttled(root) == cgroup.Throttling(
         nr_periods=20, nr_throttled=5, throttled_ms=7.0
@@ -149,8 +149,8 @@ def test_a_container_s_top_is_its_own_cgroup(tree: Tree, path: str, mounted: str
         {
             "proc/self/cgroup": f"2:cpu,cpuacct:{path}\n",
             "proc/self/mountinfo": V1_MOUNTS.format(cpu=mounted, memory="/"),
-            "sys/elsewhere/cpu.cfs_quota_us": "1000\n",  # must not be walked into
-            "sys/elsewhere/cpu.cfs_period_us": "100000\n",
+            "sys/fs/elsewhere/cpu.cfs_quota_us": "1000\n",  # must not be walked into
+            "sys/fs/elsewhere/cpu.cfs_period_us": "100000\n",
             **v1_quota(CPU, "50000"),
         }
     )
@@ -178,6 +178,7 @@ def test_of_two_mounts_the_one_that_holds_the_process_is_taken(tree: Tree) -> No
 
 def test_without_cgroups_the_affinity_is_what_is_left(tmp_path: Path) -> None:
     assert cgroup.cpu_quota(tmp_path) == own_cpus()
+    assert cgroup.cpu_limit(tmp_path) is None
     assert cgroup.memory_limit_mb(tmp_path) is None
     assert cgroup.cpu_throttled(tmp_path) is None
     assert cgroup.scope("cpu", tmp_path) is None

@@ -164,6 +164,15 @@ def test_a_memory_limit_alone_makes_it_a_cgroup_s_sample(tree: Tree) -> None:
     assert Probe(root).source == "cgroup"
 
 
+def test_a_pinned_process_still_sees_the_whole_machine(tree: Tree) -> None:
+    root, cpus = tree(machine(1)), os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cpus)})
+        assert Probe(root).source == "machine"
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
 def test_throttling_of_less_than_one_cpu_is_a_share_of_the_second(tree: Tree) -> None:
     after = container(3, v1=False)
     after["cg2/cpu.stat"] = (
