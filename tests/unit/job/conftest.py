@@ -36,7 +36,7 @@ def in_quota() -> Iterator[InQuota]:
     With ``container``, in a cgroup namespace with cgroup mounts of its own, as containers have.
     """
     tops = {cgroup.levels(name)[-1:] for name in ("cpu", "cpuacct")}
-    groups = [top / f"test-half-cpu-{os.getpid()}" for (top,) in tops if top]
+    groups = [top / f"test-half-cpu-{os.getpid()}" for found in tops for top in found]
     try:
         if not groups:
             pytest.skip("no cgroups here")
