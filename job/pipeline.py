@@ -23,7 +23,7 @@ from job.images.preprocess import to_tensor
 from job.images.source import ImageRef, Reader
 from job.model import Model
 from job.overlay import write_overlay
-from job.rundir import PartWriter
+from job.parts import PartWriter
 from job.timing import ImageRecord
 from job.yolact.postprocess import postprocess
 

@@ -1,7 +1,7 @@
 """The run directory: what a run leaves behind, the same in every mode.
 
-While the job runs, executors write *parts*: Parquet files that hold whole images (timing row,
-objects or error), each under a temporary name first. A part that is there is complete, so the
+While the job runs, executors write *parts*: JSON lines, each a whole image (timing row, objects
+or error), in files that have a temporary name first. A part that is there is complete, so the
 parts tell the progress, survive a kill, and are what a resumed run skips. ``merge`` makes the
 files of the contract from them.
 """
@@ -19,72 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from job.errors import JobError, UsageError
-from job.timing import TIMING_SCHEMA, ImageRecord
+from job.parts import write_atomically
+from job.schemas import DETECTION_SCHEMA, TIMING_SCHEMA
 
 SCHEMA_VERSION = 1
 # A COCO file is read whole by pycocotools: above this many images it is written on request only.
 COCO_IMAGES = 100_000
-
-_SEGMENTATION = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
-_OBJECT_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("category_id", pa.int32()),
-    ("score", pa.float32()),
-    ("bbox", pa.list_(pa.float32())),
-    ("area", pa.float64()),
-    ("segmentation", _SEGMENTATION),
-]
-DETECTION_SCHEMA = pa.schema([("image_id", pa.string()), *_OBJECT_FIELDS])
-_ERROR = pa.struct([("stage", pa.string()), ("message", pa.string())])
-PART_SCHEMA = pa.schema(
-    [
-        *TIMING_SCHEMA,
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("objects", pa.list_(pa.struct(_OBJECT_FIELDS))),
-        pa.field("error", _ERROR),
-    ]
-)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write TEXT so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-class PartWriter:
-    """An executor's side: gathers records of one task attempt and writes them as parts."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        """NAME is unique to the task attempt; the images of each part are counted in its name."""
-        self._folder, self._name = folder, name
-        self._rows: list[dict[str, Any]] = []
-        self._sequence = 0
-
-    def add(self, record: ImageRecord) -> None:
-        """Take one finished image; it is safe once ``flush`` has returned."""
-        self._rows.append(
-            {
-                **record.timing,
-                "width": record.width,
-                "height": record.height,
-                "objects": record.objects,
-                "error": record.error,
-            }
-        )
-
-    def flush(self) -> None:
-        """Write what was gathered as one part."""
-        if not self._rows:
-            return
-        table = pa.Table.from_pylist(self._rows, schema=PART_SCHEMA)
-        path = self._folder / f"{self._name}-{self._sequence:05}-n{len(self._rows)}.parquet"
-        temporary = path.with_name(f".{path.name}.tmp")
-        pq.write_table(table, temporary)
-        temporary.replace(path)
-        self._rows.clear()
-        self._sequence += 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +96,7 @@ class RunDirectory:
 
     def part_files(self) -> list[Path]:
         """Complete parts, in the order of their names."""
-        return sorted(self.parts.glob("[!.]*.parquet"))
+        return sorted(self.parts.glob("[!.]*.jsonl"))
 
     def progress(self) -> int:
         """Images in complete parts, read off the names alone."""
@@ -164,10 +104,12 @@ class RunDirectory:
 
     def processed(self) -> set[str]:
         """image_ids that have a result or an error already."""
-        found: set[str] = set()
+        return {line["timing"]["image_id"] for line in self._lines()}
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         for path in self.part_files():
-            found.update(pq.read_table(path, columns=["image_id"])["image_id"].to_pylist())
-        return found
+            with path.open(encoding="utf-8") as part:
+                yield from map(json.loads, part)
 
     def next_session(self) -> int:
         """A number for the parts of a resumed run that no earlier part has."""
@@ -191,7 +133,7 @@ class RunDirectory:
     def merge(self, categories: Sequence[Mapping[str, Any]], *, coco: bool | None = None) -> Counts:
         """Make the contract's files from the parts, each image's result taken once.
 
-        Reads part by part, so memory is bounded by a part, not by the run. ``coco`` asks for
+        Reads line by line: the driver's memory grows with the image names alone. ``coco`` asks for
         detections.json, or against it; None writes it up to 100,000 images.
         """
         if coco is None:
@@ -207,23 +149,24 @@ class RunDirectory:
                 if coco
                 else None
             )
-            for path in self.part_files():
-                for row in pq.read_table(path, schema=PART_SCHEMA).to_pylist():
-                    if row["error"] is None:
-                        timings.add(row)
-                    if row["kind"] != "image" or row["image_id"] in seen:
-                        continue
-                    seen.add(row["image_id"])
-                    if row["error"]:
-                        errors += 1
-                        line = {"image": row["image_id"], **row["error"]}
-                        failed.write(json.dumps(line, ensure_ascii=False) + "\n")
-                        continue
-                    detections += len(row["objects"])
-                    for found in row["objects"]:
-                        objects.add({"image_id": row["image_id"], **found})
-                    if document:
-                        document.add(row)
+            for line in self._lines():
+                timing, error = line["timing"], line["error"]
+                if error is None:
+                    timings.add(timing)
+                image_id = timing["image_id"]
+                if timing["kind"] != "image" or image_id in seen:
+                    continue
+                seen.add(image_id)
+                if error:
+                    errors += 1
+                    text = json.dumps({"image": image_id, **error}, ensure_ascii=False)
+                    failed.write(text + "\n")
+                    continue
+                detections += len(line["objects"])
+                for found in line["objects"]:
+                    objects.add({"image_id": image_id, **found})
+                if document:
+                    document.add(line)
         return Counts(done=len(seen) - errors, errors=errors, detections=detections)
 
 
@@ -276,17 +219,17 @@ class _Coco:
         self._annotations = 0
         file.write(f'{{"categories": {json.dumps(list(categories))},\n"annotations": [')
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, line: Mapping[str, Any]) -> None:
         number = len(self.images) + 1
         self.images.append(
             {
                 "id": number,
-                "file_name": row["image_id"],
-                "width": row["width"],
-                "height": row["height"],
+                "file_name": line["timing"]["image_id"],
+                "width": line["width"],
+                "height": line["height"],
             }
         )
-        for found in row["objects"]:
+        for found in line["objects"]:
             self._annotations += 1
             annotation = {"id": self._annotations, "image_id": number, **found, "iscrowd": 0}
             self._file.write("," * (self._annotations > 1) + "\n" + json.dumps(annotation))

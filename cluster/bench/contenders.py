@@ -57,11 +57,9 @@ def native_inference(*, model: str, precision: str, images: int) -> dict[str, An
         return {"images_per_second": images / (time.perf_counter() - began)}
 
 
-def spark_job(*, output: str, model: str, input: str, **options: Any) -> dict[str, Any]:  # noqa: A002
+def spark_job(*, output: str, model: str, input: str, **options: Any) -> dict[str, Any]:
     """``cluster run --mode local``, from JPEG to masks."""
-    spec = JobSpec(
-        mode="local", output=Path(output), model=Path(model), input=input, **options
-    )
+    spec = JobSpec(mode="local", output=Path(output), model=Path(model), input=input, **options)
     run = driver.run(spec)
     if run["counts"]["errors"]:
         raise SystemExit(f"errors in {output}/errors.jsonl")
@@ -74,7 +72,7 @@ def spark_job(*, output: str, model: str, input: str, **options: Any) -> dict[st
     }
 
 
-def plain_loop(*, model: str, precision: str, input: str) -> dict[str, Any]:  # noqa: A002
+def plain_loop(*, model: str, precision: str, input: str) -> dict[str, Any]:
     """One image after the other, as most people would write it."""
     found = Model.load(Path(model))
     priors = found.priors()

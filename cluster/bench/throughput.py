@@ -182,9 +182,7 @@ class _Rounds:
                 "lowest": min(self._ratios(contender.name)),
                 "highest": max(self._ratios(contender.name)),
                 "peak MiB": round(statistics.median(p.total_mb for p in contender.peaks)),
-                "without JVM": round(
-                    statistics.median(p.without_jvm_mb for p in contender.peaks)
-                ),
+                "without JVM": round(statistics.median(p.without_jvm_mb for p in contender.peaks)),
                 "objects in a median image": contender.detections,
             }
             for contender in self.contenders.values()

@@ -48,7 +48,13 @@ def throughput(
 ) -> None:
     """Images per second of both engines against OpenVINO's benchmark_app."""
     _show(
-        throughput_bench.measure(model=model, precisions=precision, images=images, runs=runs),
+        throughput_bench.measure(
+            model=model,
+            precisions=precision,
+            images=images,
+            runs=runs,
+            tell=lambda line: click.echo(f"{line} ...", err=True),
+        ),
         format_,
         assert_,
     )

@@ -54,13 +54,12 @@ class ProgressListener(driver.Listener):
     def progress(self, progress: driver.Progress) -> None:
         """Images done, images/s, time left."""
         rate = f"{progress.done / progress.seconds:.1f} images/s" if progress.done else ""
-        description = "Finding objects" if progress.done else None
         self._bar.update(
             self._task,
+            description="Finding objects" if progress.done else None,
             total=progress.total,
             completed=progress.done,
             rate=rate,
-            **({"description": description} if description else {}),
         )
         now = time.monotonic()
         if self._quiet or not self._plain or now - self._said_at < PLAIN_EVERY_S:

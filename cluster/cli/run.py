@@ -61,6 +61,7 @@ NOT_WITH_RESUME = (
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     fail_on: str | None,
     resume_: Path | None,
     format_: str,

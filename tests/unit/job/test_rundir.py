@@ -6,7 +6,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from job.errors import JobError, UsageError
-from job.rundir import PartWriter, RunDirectory
+from job.parts import PartWriter
+from job.rundir import RunDirectory
 from job.timing import ImageRecord
 
 CATEGORIES = [{"id": 7, "name": "star"}]
@@ -84,7 +85,7 @@ def test_a_second_attempt_adds_its_timing_row_but_no_second_result(run: RunDirec
 
 def test_an_unfinished_part_is_not_seen(run: RunDirectory) -> None:
     write(run, "000-000000-0", record("a.jpg"))
-    (run.parts / ".000-000001-0-00000-n5.parquet.tmp").write_bytes(b"half a file")
+    (run.parts / ".000-000001-0-00000-n5.jsonl.tmp").write_bytes(b"half a file")
     assert run.progress() == 1
     assert run.processed() == {"a.jpg"}
     assert run.merge(CATEGORIES).done == 1

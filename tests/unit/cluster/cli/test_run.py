@@ -242,7 +242,7 @@ def started(many: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     ) as process:
         try:
             for _ in range(1200):
-                if list(output.glob("_parts/[!.]*.parquet")):
+                if list(output.glob("_parts/[!.]*.jsonl")):
                     break
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.1)
