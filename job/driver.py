@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark import RDD, SparkContext
 
 from job.engines import native, orca
@@ -151,10 +153,8 @@ class _Session:
         }
         self.run.write(record)
         self.run.tidy(keep_parts=bool(missing))
-        if isinstance(failure, Exception):
-            raise self._explained(failure, record) from failure
         if failure:
-            raise failure
+            raise self._explained(failure, record) from failure
         return record
 
     def _execute(self, order: Plan, settings: dict[str, str]) -> None:
@@ -196,7 +196,10 @@ class _Session:
             except BaseException:
                 context.cancelAllJobs()
                 raise
-            self.reports = collected.result()
+            try:
+                self.reports = collected.result()
+            except Py4JJavaError as error:
+                raise JobError(_spark_reason(error)) from error
 
     def _workers(self) -> list[dict[str, Any]]:
         return [
@@ -255,16 +258,22 @@ class _Session:
             "images_per_second": None,
         }
 
-    def _explained(self, failure: Exception, record: Mapping[str, Any]) -> JobError:
-        if isinstance(failure, JobError):
-            return failure
+    def _explained(self, failure: BaseException, record: Mapping[str, Any]) -> JobError:
         counts = record["counts"]
-        reason = repr(failure).splitlines()
-        return JobError(
-            f"the job stopped with {counts['missing']} of {counts['images']} images missing"
-            f" ({reason[0][:200]}): see {self.run.path / 'spark.log'},"
-            f" then `cluster run --resume {self.run.path}`"
-        )
+        state = f"{counts['missing']} of {counts['images']} images are missing"
+        go_on = f"go on with `cluster run --resume {self.run.path}`"
+        if isinstance(failure, KeyboardInterrupt):
+            return JobError(f"stopped by you; {state}: {go_on}")
+        return JobError(f"{failure}; {state}: see {self.run.path / 'spark.log'}, then {go_on}")
+
+
+def _spark_reason(error: Py4JJavaError) -> str:
+    """Spark's message of a failed job down to the line that says why."""
+    lines = (error.java_exception.getMessage() or "").splitlines()
+    reasons = [
+        line for line in lines if re.match(r"\w+(\.\w+)*(Error|Exception|Interrupt)\b", line)
+    ]
+    return f"the job failed ({(reasons or lines or ['no message'])[-1][:300]})"
 
 
 def _slots(engine: str, hosts: Sequence[HostFacts]) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def spark_context(settings: dict[str, str], run: RunDirectory) -> Iterator[Spark
             gateway = launch_gateway(conf, {"stdout": output, "stderr": subprocess.STDOUT})
     except Exception as error:
         raise JobError(f"Spark did not start: see {log}") from error
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         try:
             context = SparkContext(gateway=gateway, conf=conf)
@@ -75,6 +77,8 @@ def spark_context(settings: dict[str, str], run: RunDirectory) -> Iterator[Spark
         try:
             yield context
         finally:
+            # PySpark's handler would speak to a JVM that is going or gone.
+            signal.signal(signal.SIGINT, on_interrupt)
             context.stop()
     finally:
         gateway.shutdown()
