@@ -36,8 +36,6 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 # Set once for the process: warnings.catch_warnings() is not safe between decoding threads.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
-# Pillow loads rarer formats at the first need, and a second thread sees them half loaded then.
-Image.init()
 
 
 class ImageError(Exception):

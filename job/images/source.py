@@ -5,12 +5,10 @@ import glob
 import itertools
 import os
 import stat
-import threading
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from job.errors import JobError, UsageError
 from job.images.decode import ImageError, Pixels
@@ -195,37 +193,23 @@ def _list_members(path: Path) -> Listing:
 
 
 class Reader:
-    """Fetches what references name; keeps the last ZIP and the last video open in between.
+    """Fetches what references name; keeps the last ZIP or video open in between.
 
-    Threads may share one, and should: they then read a video's frames once, in turn. ZIP members
-    and frames are fetched one at a time, files side by side.
+    Not safe between threads.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._archive: zipfile.ZipFile | None = None
         self._video: Video | None = None
         self._video_path: str | None = None
 
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close what is open."""
-        with self._lock:
-            if self._archive is not None:
-                self._archive.close()
-            if self._video is not None:
-                self._video.close()
-            self._archive, self._video, self._video_path = None, None, None
+        if self._archive is not None:
+            self._archive.close()
+        if self._video is not None:
+            self._video.close()
+        self._archive, self._video, self._video_path = None, None, None
 
     def fetch(self, ref: ImageRef) -> bytes | Pixels:
         """Return a file's bytes, or a frame's pixels (FFmpeg reads and decodes in one).
@@ -237,22 +221,17 @@ class Reader:
         """
         try:
             if ref.frame is not None:
-                with self._lock:
-                    return self._open_video(ref.path).frame(ref.frame)
+                return self._open_video(ref.path).frame(ref.frame)
             if ref.member is not None:
-                with self._lock:
-                    return self._read_member(ref.path, ref.member)
+                return self._read_member(ref.path, ref.member)
             return _read_file(ref.path)
         except OSError as error:
-            raise ImageError(
-                "read", f"the file cannot be read: {error.strerror or error}"
-            ) from error
+            reason = error.strerror or error
+            raise ImageError("read", f"the file cannot be read: {reason}") from error
 
     def _open_video(self, path: str) -> Video:
         if self._video is None or self._video_path != path:
-            if self._video is not None:
-                self._video.close()
-                self._video = None
+            self.close()
             with Path(path).open("rb"):  # its error says more than FFmpeg's
                 self._video, self._video_path = Video(path), path
         return self._video
@@ -260,13 +239,9 @@ class Reader:
     def _read_member(self, path: str, name: str) -> bytes:
         try:
             if self._archive is None or self._archive.filename != path:
-                if self._archive is not None:
-                    self._archive.close()
-                    self._archive = None
+                self.close()
                 self._archive = zipfile.ZipFile(path)
             member = self._archive.getinfo(name)
-            if member.flag_bits & 0x1:
-                raise ImageError("read", "the ZIP member is encrypted: unpack it with its password")
             _check_size(member.file_size)
             return self._archive.read(member)
         except (OSError, ImageError):

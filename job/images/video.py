@@ -1,5 +1,6 @@
 """The frames of a video by number."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -17,8 +18,6 @@ Times = npt.NDArray[np.float64]
 
 NEAR = 100
 """Frames up to here ahead are reached by decoding on: cheaper than to seek."""
-KEPT = 4
-"""Frames passed over that stay in memory: threads may ask a little out of order."""
 SAME_MS = 0.1
 """Two times of one frame differ by less; 1000 frames a second are 1 ms apart."""
 
@@ -30,8 +29,8 @@ def count_frames(path: str) -> int:
     some containers and in others a guess from length and rate.
     """
     try:
-        return len(_packet_times(path))
-    except ImageError:
+        return len(_packet_times(path, _changed_at(path)))
+    except (ImageError, OSError):
         return 0
 
 
@@ -45,7 +44,6 @@ class Video:
         self._path = path
         self._times: Times | None = None
         self._end: int | None = None
-        self._passed: dict[int, Pixels] = {}
         self._rewind()
 
     def frame(self, number: int) -> Pixels:
@@ -53,8 +51,6 @@ class Video:
 
         Raises ImageError (stage ``read``) where the video ends or breaks before it.
         """
-        if number in self._passed:
-            return self._passed.pop(number)
         if self._end is not None and number >= self._end:
             raise ImageError("read", f"the video ends or is damaged at frame {self._end}")
         try:
@@ -77,10 +73,6 @@ class Video:
             self._seek(number)
         while self._next < number:
             self._grab()
-            if number - self._next < KEPT:
-                self._passed[self._next - 1] = self._retrieve()
-        while len(self._passed) > KEPT:
-            del self._passed[min(self._passed)]
         self._grab()
         return self._retrieve()
 
@@ -126,7 +118,7 @@ class Video:
     def _frame_times(self) -> Times:
         """Give the time of every frame, or nothing where packets do not tell (as in MPEG-PS)."""
         if self._times is None:
-            times = np.sort(_packet_times(self._path))
+            times = np.sort(_packet_times(self._path, _changed_at(self._path)))
             self._grab()
             self._grab()
             second = self._capture.get(cv2.CAP_PROP_POS_MSEC)
@@ -136,7 +128,12 @@ class Video:
         return self._times
 
 
-def _packet_times(path: str) -> Times:
+def _changed_at(path: str) -> int:
+    return Path(path).stat().st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)  # for the next tasks of a worker
+def _packet_times(path: str, changed_at: int) -> Times:
     capture = _open(path, cv2.CAP_PROP_FORMAT, -1)
     times = []
     while capture.grab():
