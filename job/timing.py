@@ -25,23 +25,30 @@ class ImageRecord:
     error: dict[str, str] | None = None
     _stage: str = ""
     _began: float = 0.0
-    _ended: float = 0.0
+    _ended: float = 0.0  # when the last stage began or ended
 
     def __post_init__(self) -> None:
         self.timing.update(image_id=self.image_id, kind="image")
         if self.timed:
             self.timing["started_at"] = time.time()
-            self._began = time.perf_counter()
+            self._began = self._ended = time.perf_counter()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage into ``NAME_ms``; an error inside is charged to it by ``fail``."""
         self._stage = name
-        began = time.perf_counter() if self.timed else 0.0
-        yield
         if self.timed:
             self._ended = time.perf_counter()
-            self.timing[f"{name}_ms"] = (self._ended - began) * 1e3
+        yield
+        self.charge(name)
+
+    def charge(self, name: str) -> None:
+        """Add the time since the last stage's beginning or end to ``NAME_ms``."""
+        if self.timed:
+            now = time.perf_counter()
+            field_name = f"{name}_ms"
+            self.timing[field_name] = self.timing.get(field_name, 0.0) + (now - self._ended) * 1e3
+            self._ended = now
 
     def fail(self, error: Exception) -> None:
         """End as a line in errors.jsonl: the stage that was going on, and why it failed."""
@@ -52,7 +59,6 @@ class ImageRecord:
 
     def emitted(self) -> None:
         """Close the row as the image leaves the pipeline: emit_ms and total_ms."""
+        self.charge("emit")
         if self.timed:
-            now = time.perf_counter()
-            self.timing["emit_ms"] = (now - self._ended) * 1e3
-            self.timing["total_ms"] = (now - self._began) * 1e3
+            self.timing["total_ms"] = (self._ended - self._began) * 1e3

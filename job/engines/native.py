@@ -8,12 +8,12 @@ into the request's input, post-processing reads its outputs.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import openvino as ov
@@ -102,22 +102,26 @@ class NativeEngine:
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(self._queue.lanes, thread_name_prefix="lane")
 
-    def process(self, refs: Iterator[ImageRef]) -> Iterator[ImageRecord]:
-        """Give a record for each image, in order; twice as many as there are lanes are under way.
+    def process(self, refs: Iterable[ImageRef]) -> Iterator[ImageRecord]:
+        """Give a record for each image, as they finish; twice the lanes' number are under way.
 
         Bytes are fetched here, in order and one at a time, so a video is read without seeking.
         """
-        pending: deque[Future[ImageRecord]] = deque()
+        finished: SimpleQueue[ImageRecord] = SimpleQueue()
+        under_way = 0
         with closing(Reader()) as reader:
             for ref in refs:
                 record, payload = self._stages.fetch(ref, reader)
-                pending.append(self._pool.submit(self._run, record, payload))
-                if len(pending) == 2 * self._queue.lanes:
-                    yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+                self._pool.submit(lambda *image: finished.put(self._run(*image)), record, payload)
+                under_way += 1
+                while under_way == 2 * self._queue.lanes or not finished.empty():
+                    yield finished.get()
+                    under_way -= 1
+        for _ in range(under_way):
+            yield finished.get()
 
     def _run(self, record: ImageRecord, payload: Payload | None) -> ImageRecord:
+        record.charge("wait")  # for a lane: a free request
         if payload is None:
             return record
         try:
