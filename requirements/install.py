@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -269,7 +270,8 @@ class Show:
     def detail(self, text: str) -> None:
         """Say what goes on, on a terminal."""
         if self.live:
-            print(f"\r\x1b[Ksetup: {self.text} {text[:60]}", end="", flush=True)
+            line = f"setup: {self.text} {text}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{line}", end="", flush=True)
 
     def end(self, word: str) -> None:
         """Close the line."""
