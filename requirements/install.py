@@ -128,7 +128,7 @@ def bring_up_to_date(environment: Environment, *, check: bool) -> None:
     if not missing:
         return
     if check:
-        raise SetupError(f"{environment.folder.name} is not up to date: run `make setup`")
+        raise SetupError(f"{environment.folder.name} is not up to date: run this without --check")
     if not done:
         create(environment)
     for part in missing:
@@ -188,6 +188,7 @@ def remove_unnamed(environment: Environment, done: dict[str, str]) -> None:
     locks = [lock for part in done if (lock := LOCKS / f"{part}.lock").exists()]
     keep = {"pip", project_name(), *(name for lock in locks for name in locked(lock))}
     if extra := sorted(installed(environment) - keep):
+        environment.stamp.unlink()
         pip = [str(environment.python), "-I", "-m", "pip", "--disable-pip-version-check"]
         with step(f"{environment.folder.name}: without {', '.join(extra)}") as show:
             run([*pip, "uninstall", "--yes", *extra], show)

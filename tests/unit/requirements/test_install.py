@@ -178,7 +178,7 @@ def test_a_changed_lock_is_installed_and_what_it_drops_is_removed(checkout: Chec
     setuptools = text[: text.index("alpha==")]
     checkout.lock("env", setuptools, checkout.package("alpha", "2"))
     code, output = checkout.setup("--check")
-    assert (code, ".venv is not up to date: run `make setup`" in output) == (1, True)
+    assert (code, ".venv is not up to date" in output) == (1, True)
     code, output = checkout.setup()
     assert code == 0, output
     assert checkout.run(".venv/bin/cluster") == "2\n"
