@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import yolact_reference as reference
 from pycocotools import mask as coco_mask
 
 from job.yolact.compare import Tolerance, differences
+from tests.unit.job.yolact import yolact_reference as reference
 
 MODEL = reference.model(score_threshold=0.3, top_k=4)
 

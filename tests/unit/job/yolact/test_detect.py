@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import yolact_reference as reference
 
 from job.yolact.detect import PER_CLASS, Detections, detect
+from tests.unit.job.yolact import yolact_reference as reference
 
 LIMITS = {"conf_threshold": 0.05, "nms_threshold": 0.5, "top_k": 100}
 

@@ -1,11 +1,11 @@
 import cv2
 import numpy as np
 import pytest
-import yolact_reference as reference
 from pycocotools import mask as coco_mask
 
 from job.yolact.detect import Detections
 from job.yolact.masks import Patch, assemble, encode, integer_boxes
+from tests.unit.job.yolact import yolact_reference as reference
 
 SIZES = [(16, 16), (64, 64), (37, 90), (90, 37), (1, 1), (5, 9), (1, 50), (16, 15)]
 BOXES = {

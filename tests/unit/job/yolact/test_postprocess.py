@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-import yolact_reference as reference
 from pycocotools import mask as coco_mask
 
 from job.yolact.postprocess import postprocess
+from tests.unit.job.yolact import yolact_reference as reference
 
 
 def rows(outputs, priors, *, height=40, width=61, **changes):

@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from yolact_reference import architecture
 
 from job.model import YOLACT_RESNET50
 from job.yolact.priors import make_priors
+from tests.unit.job.yolact.yolact_reference import architecture
 
 
 def reference(arch):
