@@ -24,7 +24,7 @@ from job.host import host_facts, threads_for
 from job.model import SHIPPED, Model
 
 SAMPLES = SHIPPED / "images"
-SEEDED_CACHE = Path(".cache/models")
+SEEDED_CACHE = SHIPPED.parent / ".cache" / "models"
 DRAIN_TASKS = 8
 
 TARGETS = {
@@ -63,7 +63,8 @@ def measure(
         tell: called with a line about what is measured now.
     """
     found = _model(model, tell)
-    precisions = precisions or ("f32", "bf16") if host_facts().bf16 else precisions or ("f32",)
+    bf16 = host_facts().bf16
+    precisions = precisions or (("f32", "bf16") if bf16 else ("f32",))
     rows: list[dict[str, Any]] = []
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="cluster-bench-") as folder:
@@ -76,7 +77,7 @@ def measure(
             rows += rounds.rows()
             figures |= {f"{name}{suffix}": value for name, value in rounds.figures().items()}
     notes = [f"{found.name}, {images} images, {runs} rounds; medians"]
-    if not host_facts().bf16:
+    if not bf16:
         notes.append("bf16 is not measured: this CPU does not compute in it")
     targets = {
         f"{name}{suffix}": target for name, target in TARGETS.items() for suffix in ("", "_bf16")
@@ -97,7 +98,7 @@ def _model(name: str, tell: Callable[[str], None]) -> Model:
     if not (folder / "model.json").exists():
         tell(f"exporting {name} to {folder} (once)")
         export_model(weights=name, precision="fp32", output=folder)
-    return Model.load(folder.absolute())
+    return Model.load(folder)
 
 
 def _images(folder: Path, count: int) -> Path:
