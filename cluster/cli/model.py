@@ -107,8 +107,9 @@ def _show(model: Model, format_: str) -> None:
             f" {proof['cpu_model']}, computed in f32; differences to PyTorch."
         )
         console.print(
-            f"All forms find the same objects: {proof['objects_total']} in all,"
-            f" {proof['objects_median']:g} in the median image."
+            f"PyTorch finds {proof['objects_total']} objects, {proof['objects_median']:g} in the"
+            " median image; differing: "
+            + ", ".join(f"{form} {count}" for form, count in proof["objects_differing"].items())
         )
 
 

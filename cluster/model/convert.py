@@ -94,6 +94,7 @@ def write_onnx(network: Yolact, path: Path) -> None:
     simplified, same = onnxsim.simplify(onnx.load(path))
     if not same:
         raise JobError("onnxsim changed what the network computes: report it with its version")
+    del simplified.metadata_props[:]  # onnxsim's log of its work, which the IR would inherit
     onnx.save(simplified, path)
 
 

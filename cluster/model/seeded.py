@@ -36,6 +36,8 @@ BLOCK_SIZE = 0.2
 # P3 has 74 % of the priors, all of them small: weaker features keep it from giving every object.
 P3_SIZE = 0.3
 FEATURE_SIZE = 1.2  # of P3's head features, which saturate at 1
+PROTO_SIZE = 4.0  # prototypes, which saturate too: masks with edges, and little near nothing
+MASK_BIAS = 0.2  # of the coefficients: a mask fills some two thirds of its box
 LOGIT_SIZE = 1.5  # of the class scores before the softmax: some hundred priors pass 0.05
 
 
@@ -75,14 +77,28 @@ def _draw(network: nn.Module, generator: torch.Generator) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    # Two features of one filter, the second from 1 upwards, weighed oppositely: clip(x, 0, 1).
-    head = network.prediction_layers[0]
-    feature = head.upfeature[0]
-    half = len(feature.weight) // 2
-    feature.weight.data[half:] = feature.weight.data[:half]
-    feature.bias.data[half:] = -1
+    head, proto = network.prediction_layers[0], network.proto_net[-1]
+    half = _pair(head.upfeature[0], start=0.0)
     for layer in (head.bbox_layer, head.conf_layer, head.mask_layer):
         layer.weight.data[:, half:] = -layer.weight.data[:, :half]
+    half = _pair(proto, start=-0.5)
+    head.mask_layer.bias.data[:] = MASK_BIAS
+    for values in (head.mask_layer.weight.data, head.mask_layer.bias.data):
+        coefficients = values.unflatten(0, (-1, 2 * half))
+        coefficients[:, half:] = -coefficients[:, :half]
+
+
+def _pair(layer: nn.Conv2d, start: float) -> int:
+    """Make the second half of LAYER's filters repeat the first, each one step higher.
+
+    After ReLU, and weighed oppositely, two of them are a ramp from ``start`` to ``start`` + 1 with
+    level ends. Gives half the number of filters.
+    """
+    half = len(layer.weight) // 2
+    layer.weight.data[half:] = layer.weight.data[:half]
+    layer.bias.data[:half] = -start
+    layer.bias.data[half:] = -start - 1
+    return half
 
 
 def _scale(network: nn.Module, picture: Tensor) -> None:
@@ -96,6 +112,7 @@ def _scale(network: nn.Module, picture: Tensor) -> None:
         network.fpn.pred_layers[2]: P3_SIZE,
         head.upfeature[0]: FEATURE_SIZE,
         head.conf_layer: LOGIT_SIZE,
+        network.proto_net[-1]: PROTO_SIZE,
     }
     sizes |= {m.bn3: BLOCK_SIZE for m in network.modules() if isinstance(m, Bottleneck)}
     scaled: set[nn.Module] = set()

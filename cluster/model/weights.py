@@ -69,10 +69,10 @@ def load_weights(source: str) -> Weights:
     except Exception as error:  # torch.load documents none; a foreign file gives many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{source} is no file of PyTorch weights: {reason}") from None
-    if not isinstance(stored, dict):
-        raise UsageError(f"{source} holds a {type(stored).__name__}, not a state_dict")
-    if "state_dict" not in stored:
+    if isinstance(stored, dict) and "state_dict" not in stored:
         stored = {"state_dict": stored}
+    if not isinstance(stored, dict) or not isinstance(stored["state_dict"], dict):
+        raise UsageError(f"{source} holds no state_dict: give the weights of a YOLACT network")
     return _weights(source, sha256, stored)
 
 
@@ -83,6 +83,11 @@ def _weights(source: str, sha256: str | None, stored: Mapping[str, Any]) -> Weig
             class_names = tuple(stored["class_names"])
         except (KeyError, TypeError) as error:
             raise UsageError(f"{source} is an incomplete checkpoint: {error}") from None
+        if len(class_names) != architecture.num_classes:
+            raise UsageError(
+                f"{source} has {len(class_names)} class names"
+                f" for {architecture.num_classes} classes"
+            )
         category_ids = tuple(range(1, len(class_names) + 1))
     else:
         architecture = YOLACT_RESNET50
