@@ -17,6 +17,8 @@ ELSEWHERE = {
 }
 # Commands that run with less to do: what the README has them do takes many minutes.
 REDUCED = {
+    ".venv/bin/cluster model export --weights seeded:0 --precision fp32"
+    " --output runs/yolact-resnet50": "--images models/images/scenes/scene-002.jpg",
     ".venv/bin/cluster bench throughput": "--images 4 --runs 1 --precision f32",
     ".venv/bin/cluster bench accuracy": "--scenes 4",
 }
