@@ -104,7 +104,7 @@ def _show(model: Model, format_: str) -> None:
         console.print(_forms(proof))
         console.print(
             f"Over {proof['images']} images, one at a time, {proof['threads']} threads of"
-            f" {proof['cpu_model']}, computed in f32; differences to PyTorch."
+            f" {proof['cpu_model']}, computed in f32."
         )
         console.print(
             f"PyTorch finds {proof['objects_total']} objects, {proof['objects_median']:g} in the"
@@ -154,11 +154,14 @@ def _weights(made: dict[str, Any]) -> str:
 
 def _forms(proof: dict[str, Any]) -> Table:
     outputs = list(dict.fromkeys(row["output"] for row in proof["differences"]))
-    table = Table()
+    table = Table(
+        title="Largest difference to PyTorch, and as a share of the output's largest value",
+        title_justify="left",
+    )
     table.add_column("form")
     table.add_column("median ms", justify="right")
     for output in outputs:
-        table.add_column(f"{output}: largest difference (share of its largest value)")
+        table.add_column(output)
     cells = {
         (row["form"], row["output"]): f"{row['absolute']:.2g} ({row['relative']:.2g})"
         for row in proof["differences"]

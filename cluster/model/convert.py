@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from cluster.errors import exit_code
 from cluster.model.forms import INPUT, OUTPUTS, prove
 from cluster.model.network import Yolact
 from cluster.model.weights import MEAN, STD, Weights, load_weights
-from job.errors import JobError, UsageError
-from job.images.source import list_images
+from job.errors import JobError
+from job.images.source import ImageRef, list_images
 from job.model import SHIPPED, Model, digest
 from job.yolact.priors import make_priors
 
@@ -40,13 +40,12 @@ Tell = Callable[[str], None]
 
 def convert(
     *, weights: str, precision: str, output: Path, name: str, images: str | None, tell: Tell
-) -> Model:
-    """Export WEIGHTS into OUTPUT, which must not exist or be empty; all or nothing.
+) -> None:
+    """Export WEIGHTS into OUTPUT, a new or empty folder; all or nothing.
 
-    Raises UsageError for what was asked wrongly, JobError where the forms find other objects.
+    Raises UsageError for what was asked wrongly, JobError where the forms find other objects or
+    OUTPUT cannot be written.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UsageError(f"{output} exists and is not an empty folder: choose another --output")
     listed = list_images(str(SHIPPED / "images") if images is None else images).images
     if images is None:
         listed = listed[:: max(1, len(listed) // SAMPLES)][:SAMPLES]
@@ -56,32 +55,43 @@ def convert(
     if loaded.sha256 is not None:
         kind = "the file that YOLACT's authors published" if loaded.published else "another file"
         tell(f"sha256 {loaded.sha256}: {kind}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
-        folder, graph = Path(temporary) / "model", Path(temporary) / "model.onnx"
-        folder.mkdir()
-        tell(f"Converting to ONNX opset {OPSET}")
-        write_onnx(loaded.network, graph)
-        tell(f"Converting to OpenVINO IR, {precision} weights")
-        _write_ir(graph, folder / "model.xml", precision)
-        np.save(folder / "priors.npy", make_priors(loaded.architecture))
-        model = _model(loaded, folder, precision, name)
-        proof = prove(loaded.network, graph, model, listed, tell)
-        dataclasses.replace(model, made={**model.made, "proof": proof}).save()
-        try:
-            folder.rename(output)
-        except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    return Model.load(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
+            made = Path(folder) / "model"
+            made.mkdir()
+            _fill(made, loaded, precision, name, listed, tell)
+            made.rename(output)
+    except OSError as error:
+        raise JobError(f"{output} cannot be written: {error.strerror or error}") from None
+
+
+def _fill(
+    folder: Path,
+    loaded: Weights,
+    precision: str,
+    name: str,
+    images: Sequence[ImageRef],
+    tell: Tell,
+) -> None:
+    """Write the model into FOLDER, and its ONNX form beside it for the proof."""
+    graph = folder.with_name("model.onnx")
+    tell(f"Converting to ONNX opset {OPSET}")
+    write_onnx(loaded.network, graph)
+    tell(f"Converting to OpenVINO IR, {precision} weights")
+    _write_ir(graph, folder / "model.xml", precision)
+    np.save(folder / "priors.npy", make_priors(loaded.architecture))
+    model = _model(loaded, folder, precision, name)
+    proof = prove(loaded.network, graph, model, images, tell)
+    dataclasses.replace(model, made={**model.made, "proof": proof}).save()
 
 
 def write_onnx(network: Yolact, path: Path) -> None:
     """Write NETWORK's simplified ONNX graph: input ``image``, outputs loc, conf, mask, proto."""
     size = network.architecture.input_size
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the legacy exporter, the only one with opset 11, is deprecated
+        # The legacy exporter is deprecated, and the only one that writes opset 11.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
             (torch.zeros(1, 3, size, size),),

@@ -30,6 +30,9 @@ def export_model(
     if not PYTHON.exists():
         raise ClusterError(f"{PYTHON} is missing: run `make export-env`, which installs PyTorch")
     output = output.absolute()
+    # Said at once, before PyTorch takes its seconds to start; `convert` replaces no files either.
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UsageError(f"{output} exists and is not an empty folder: choose another --output")
     command = [str(PYTHON), "-m", "cluster.model.convert"]
     command += ["--weights", weights, "--precision", precision, "--output", str(output)]
     command += ["--name", name or output.name]

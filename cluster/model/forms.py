@@ -32,7 +32,7 @@ OUTPUTS = ("loc", "conf", "mask", "proto")
 # FP16 weights move scores by up to 0.01 and boxes by a pixel. A mask of few pixels can change
 # beyond any bound on its IoU, so some objects may differ; many would be a fault.
 TOLERANCES = {"fp32": Tolerance(), "fp16": Tolerance(score=0.02, box=2, iou=0.95)}
-ALLOWED_SHARE = {"fp32": 0.0, "fp16": 0.05}  # of the objects
+ALLOWED_SHARE = {"fp32": 0.0, "fp16": 0.1}  # of the objects
 SHOWN = 3  # differences in the message of a failure
 
 

@@ -16,7 +16,7 @@ import torch
 
 from cluster.errors import ClusterError
 from cluster.model import export
-from cluster.model.convert import write_onnx
+from cluster.model.convert import convert, write_onnx
 from cluster.model.forms import OUTPUTS, prove
 from cluster.model.scenes import scene
 from cluster.model.seeded import seeded_state
@@ -154,9 +154,13 @@ def test_info_tells_what_export_told(exported):
 
 def test_the_same_weights_give_the_same_digest(exported, checkpoint, images, tmp_path):
     precision, folder, _ = exported
-    cluster(
-        *("model", "export", "--weights", checkpoint, "--precision", precision),
-        *("--output", tmp_path / "again", "--name", "other", "--images", images / "50000.png"),
+    convert(
+        weights=str(checkpoint),
+        precision=precision,
+        output=tmp_path / "again",
+        name="other",
+        images=str(images / "50000.png"),
+        tell=lambda _: None,
     )
     again = Model.load(tmp_path / "again")
     assert again.digest == Model.load(folder).digest
@@ -172,14 +176,17 @@ def test_a_folder_in_use_is_not_touched(checkpoint, tmp_path):
 
 def test_what_cannot_be_exported_leaves_nothing(checkpoint, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG")
-    cases = [
-        (("--weights", checkpoint, "--images", tmp_path / "torn.png"), 1, "torn.png cannot"),
-        (("--weights", checkpoint, "--images", tmp_path / "none"), 2, "does not exist"),
-        (("--weights", tmp_path / "none.pth"), 2, "none.pth"),
-    ]
-    for options, code, sentence in cases:
-        result = cluster("model", "export", *options, "--output", tmp_path / "model")
-        assert sentence in said(result, code)
+    with pytest.raises(JobError, match=r"torn.png cannot be compared"):
+        convert(
+            weights=str(checkpoint),
+            precision="fp32",
+            output=tmp_path / "model",
+            name="model",
+            images=str(tmp_path / "torn.png"),
+            tell=lambda _: None,
+        )
+    result = cluster("model", "export", "--weights", "none.pth", "--output", tmp_path / "model")
+    assert "--weights none.pth: No such file or directory" in said(result, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["torn.png"]
 
 
