@@ -36,6 +36,10 @@ def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> 
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": run.events.as_uri(),
         "spark.local.dir": str(run.scratch),
+        # Fixed, so that the tensors of one image go back to the system before the next comes; and
+        # one arena, for a lane's thread keeps little of its own. Together some 40 MB a worker.
+        "spark.executorEnv.MALLOC_TRIM_THRESHOLD_": "131072",
+        "spark.executorEnv.MALLOC_ARENA_MAX": "1",
         # Tasks are placed by who is free; none waits for a nearer place.
         "spark.locality.wait": "0",
         "spark.driver.extraJavaOptions": f"{_ADD_OPENS} -Dlog4j2.configurationFile={_LOG_SETTINGS}",

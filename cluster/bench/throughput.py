@@ -76,7 +76,10 @@ def measure(
             suffix = "" if precision == "f32" else f"_{precision}"
             rows += rounds.rows()
             figures |= {f"{name}{suffix}": value for name, value in rounds.figures().items()}
-    notes = [f"{found.name}, {images} images, {runs} rounds; medians"]
+    notes = [
+        f"{found.name}, {images} images, {runs} rounds; medians, each ratio against benchmark_app"
+        " in the same round; objects: in a median image"
+    ]
     if not bf16:
         notes.append("bf16 is not measured: this CPU does not compute in it")
     targets = {
@@ -161,11 +164,15 @@ class _Rounds:
     def _benchmark_app(self) -> tuple[dict[str, Any], Peak]:
         report = self._folder / "benchmark_app"
         report.mkdir(exist_ok=True)
+        # Beside a performance hint benchmark_app takes the number of threads from a file only.
+        config = report / "config.json"
+        threads = threads_for(cpu_quota(), 1)
+        config.write_text(json.dumps({"CPU": {"INFERENCE_NUM_THREADS": threads}}), "utf-8")
         _, peak = _watched(
             [
                 *(str(Path(sys.executable).with_name("benchmark_app")), "-m", str(self._model.xml)),
                 *("-d", "CPU", "-hint", "throughput", "-niter", str(self._images)),
-                *("-nthreads", str(threads_for(cpu_quota(), 1))),
+                *("-load_config", str(config)),
                 *("-infer_precision", f"CPU:{self._precision}"),
                 *("-report_type", "no_counters", "-json_stats", "-report_folder", str(report)),
             ]
@@ -177,14 +184,14 @@ class _Rounds:
         return [
             {
                 "contender": contender.name,
-                "precision": self._precision,
+                "in": self._precision,
                 "images/s": statistics.median(contender.rates),
-                "of benchmark_app": self._ratio(contender.name),
-                "lowest": min(self._ratios(contender.name)),
-                "highest": max(self._ratios(contender.name)),
-                "peak MiB": round(statistics.median(p.total_mb for p in contender.peaks)),
-                "without JVM": round(statistics.median(p.without_jvm_mb for p in contender.peaks)),
-                "objects in a median image": contender.detections,
+                "ratio": self._ratio(contender.name),
+                "least": min(self._ratios(contender.name)),
+                "most": max(self._ratios(contender.name)),
+                "MiB": round(statistics.median(p.total_mb for p in contender.peaks)),
+                "no JVM": round(statistics.median(p.without_jvm_mb for p in contender.peaks)),
+                "objects": contender.detections,
             }
             for contender in self.contenders.values()
         ]

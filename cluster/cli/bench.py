@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import click
+from rich import box
 from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
@@ -87,7 +88,7 @@ def _show(result: Result, format_: str, assert_: bool) -> None:
 
 
 def _table(rows: Any) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:

@@ -9,7 +9,7 @@ import openvino
 from rich.table import Table
 
 from cluster.cli.output import console, format_option
-from cluster.model.export import export_model
+from cluster.model.export import SCORE_THRESHOLD, export_model
 from job.model import FILES, Model
 
 MEBIBYTE = 2**20
@@ -47,6 +47,13 @@ def model() -> None:
 @click.option(
     "--images", metavar="PATH|GLOB", help="Compare the forms on these; default: 8 of the samples."
 )
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    default=SCORE_THRESHOLD,
+    show_default=True,
+    help="A run reports objects above it.",
+)
 @format_option
 def export(
     weights: str,
@@ -54,6 +61,7 @@ def export(
     output: Path,
     name: str | None,
     images: str | None,
+    score_threshold: float,
     format_: str,
 ) -> None:
     """Convert a network: PyTorch to ONNX to OpenVINO, and prove that it finds the same objects.
@@ -68,7 +76,12 @@ def export(
       cluster model export --weights seeded:0 --output .cache/models/yolact-resnet50
     """
     made = export_model(
-        weights=weights, precision=precision, output=output, name=name, images=images
+        weights=weights,
+        precision=precision,
+        output=output,
+        name=name,
+        images=images,
+        score_threshold=score_threshold,
     )
     _show(made, format_)
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 STAGES = ("fetch", "decode", "preprocess", "wait", "infer", "postprocess", "emit")
+SHORT = {"decode": "dec", "preprocess": "prep", "postprocess": "post"}
 ROWS = 30
 
 
@@ -22,7 +24,7 @@ def print_run(console: Console, path: Path, run: Mapping[str, Any], verdict: str
     timings = pq.read_table(path / "timings.parquet", columns=columns)
     timings = timings.filter(pc.equal(timings["kind"], "image")).sort_by("image_id")
     if timings.num_rows:
-        console.print(_images(path, run, timings))
+        console.print(_images(path, run, timings, wide=console.width >= 120))
     if timings.num_rows > ROWS:
         console.print(f"... and {timings.num_rows - ROWS} more in timings.parquet")
     _print_errors(console, path / "errors.jsonl", run["counts"]["errors"])
@@ -35,29 +37,38 @@ def print_run(console: Console, path: Path, run: Mapping[str, Any], verdict: str
     console.print(Text(f"Verdict:       {verdict}", style="bold"), soft_wrap=True)
 
 
-def _images(path: Path, run: Mapping[str, Any], timings: Any) -> Table:
+def _images(path: Path, run: Mapping[str, Any], timings: Any, *, wide: bool) -> Table:
+    """The first rows; the classes of the objects too where the terminal is wide."""
     table = Table(
         title=f"{run['model']['name']}, {run['engine']} engine, {run['precision']}; milliseconds",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("image", overflow="fold")
-    table.add_column("objects found")
+    table.add_column("found", justify="left" if wide else "right")
     for stage in (*STAGES, "total"):
-        table.add_column(stage, justify="right")
+        table.add_column(SHORT.get(stage, stage), justify="right", no_wrap=True)
     rows = timings.slice(0, ROWS).to_pylist()
-    names = _found(path, run, [row["image_id"] for row in rows])
+    found = _found(path, run, [row["image_id"] for row in rows])
     for row in rows:
+        counter = found.get(row["image_id"], Counter())
+        names = ", ".join(f"{n} {name}" for name, n in counter.most_common())
+        objects = f"{counter.total()}: {names}" if wide and names else str(counter.total())
         figures = (row[f"{stage}_ms"] for stage in (*STAGES, "total"))
-        table.add_row(
-            Text(row["image_id"]),
-            names.get(row["image_id"], "none"),
-            *("-" if figure is None else f"{figure:.1f}" for figure in figures),
-        )
+        table.add_row(Text(row["image_id"]), objects, *map(_milliseconds, figures))
     return table
 
 
-def _found(path: Path, run: Mapping[str, Any], image_ids: list[str]) -> dict[str, str]:
-    """For each image what was found, as "2 circle, 1 star"."""
+def _milliseconds(figure: float | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure:.1f}" if figure < 100 else f"{figure:.0f}"
+
+
+def _found(path: Path, run: Mapping[str, Any], image_ids: list[str]) -> dict[str, Counter[str]]:
+    """For each image how many objects of which class."""
     categories = {entry["id"]: entry["name"] for entry in run["model"]["categories"]}
     found = pq.read_table(
         path / "detections.parquet",
@@ -67,10 +78,7 @@ def _found(path: Path, run: Mapping[str, Any], image_ids: list[str]) -> dict[str
     counts: dict[str, Counter[str]] = {}
     for row in found:
         counts.setdefault(row["image_id"], Counter())[categories[row["category_id"]]] += 1
-    return {
-        image_id: ", ".join(f"{n} {name}" for name, n in counter.most_common())
-        for image_id, counter in counts.items()
-    }
+    return counts
 
 
 def _print_errors(console: Console, path: Path, count: int) -> None:

@@ -39,7 +39,14 @@ Tell = Callable[[str], None]
 
 
 def convert(
-    *, weights: str, precision: str, output: Path, name: str, images: str | None, tell: Tell
+    *,
+    weights: str,
+    precision: str,
+    output: Path,
+    name: str,
+    images: str | None,
+    score_threshold: float,
+    tell: Tell,
 ) -> None:
     """Export WEIGHTS into OUTPUT, a new or empty folder; all or nothing.
 
@@ -60,7 +67,7 @@ def convert(
         with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
             made = Path(folder) / "model"
             made.mkdir()
-            _fill(made, loaded, precision, name, listed, tell)
+            _fill(made, loaded, precision, name, score_threshold, listed, tell)
             made.rename(output)
     except OSError as error:
         raise JobError(f"{output} cannot be written: {error.strerror or error}") from None
@@ -71,6 +78,7 @@ def _fill(
     loaded: Weights,
     precision: str,
     name: str,
+    score_threshold: float,
     images: Sequence[ImageRef],
     tell: Tell,
 ) -> None:
@@ -81,7 +89,7 @@ def _fill(
     tell(f"Converting to OpenVINO IR, {precision} weights")
     _write_ir(graph, folder / "model.xml", precision)
     np.save(folder / "priors.npy", make_priors(loaded.architecture))
-    model = _model(loaded, folder, precision, name)
+    model = _model(loaded, folder, precision, name, score_threshold)
     proof = prove(loaded.network, graph, model, images, tell)
     dataclasses.replace(model, made={**model.made, "proof": proof}).save()
 
@@ -113,7 +121,9 @@ def _write_ir(graph: Path, path: Path, precision: str) -> None:
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 
 
-def _model(loaded: Weights, folder: Path, precision: str, name: str) -> Model:
+def _model(
+    loaded: Weights, folder: Path, precision: str, name: str, score_threshold: float
+) -> Model:
     used = sum(
         parameter.numel()
         for key, parameter in loaded.network.named_parameters()
@@ -139,7 +149,7 @@ def _model(loaded: Weights, folder: Path, precision: str, name: str) -> Model:
         conf_threshold=0.05,
         nms_threshold=0.5,
         top_k=100,
-        score_threshold=0.15,
+        score_threshold=score_threshold,
         digest=digest(folder),
         made=made,
     )
@@ -153,6 +163,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--images")
+    parser.add_argument("--score-threshold", type=float, required=True)
     options = parser.parse_args()
 
     # What libraries print must not mix with the sentence of an error.

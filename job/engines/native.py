@@ -28,7 +28,7 @@ from job.pipeline import Payload, Stages, Tensor, Work
 from job.timing import ImageRecord
 
 # Lanes beyond the streams: while these decode or post-process, every stream has an image.
-SPARE_LANES = 2
+SPARE_LANES = 1
 
 
 @dataclass
