@@ -1,0 +1,139 @@
+"""report.html: one file that opens offline, from the data of report.json alone."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+
+from job.report import charts
+from job.stragglers import STAGES
+from job.stragglers.wording import DASH, STAGE_NAMES, count, duration, significant
+
+ROWS = 200  # of a table on the page; report.json holds all
+MESSAGE = 300  # characters of an error's text or an image's name
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """The page. Every value is escaped: names of images and hosts are anybody's."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("job.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        ms=lambda value: _unbroken(charts.milliseconds(value)),
+        duration=lambda value: DASH if value is None else _unbroken(duration(value)),
+        number=_number,
+        percent=lambda share: DASH if share is None else f"{_number(100 * share)} %",
+        size=_size,
+        moment=_moment,
+        short=lambda text: text if len(text) <= MESSAGE else text[: MESSAGE - 1] + "…",
+        count=count,
+    )
+    page = environment.get_template("report.html.j2").render(
+        **data,
+        rows_shown=ROWS,
+        status=_status(data),
+        names=STAGE_NAMES,
+        work_stages=STAGES,
+        phases_named=charts.PHASES,
+        segments=charts.stage_segments,
+        bars=charts.phase_bars(data),
+        ticks=charts.time_ticks(data["timeline"]["seconds"]),
+        plots=_plots(data),
+        cost=charts.cost_plot(data["image_cost"]),
+        executors_of=_executors_of(data),
+        widest=max((_work(host) for host in data["hosts"]), default=0),
+        longest=max((image["work_ms"] for image in data["slowest"]), default=0),
+        sample_columns=_sample_columns(data),
+    )
+    # A name that is no text (a lone surrogate) can be shown, not encoded.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _status(data: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdict's colour and label."""
+    state = data["summary"]["status"]
+    if data["verdict"]["straggler"]:
+        return "bad", "Straggler found"
+    if state != "finished":
+        return "warn", "Run going on" if state == "running" else f"Run {state}"
+    if any(host["factor"] is not None for host in data["hosts"]):
+        return "good", "No straggler"
+    return "plain", "Nothing to compare"
+
+
+def _plots(data: Mapping[str, Any]) -> list[charts.Plot]:
+    plots = [
+        charts.rate_plot(data) if data["executors"] else None,
+        charts.sample_plot(data, "cpu_share", "CPU busy, % of what the host may use", scale=100),
+        charts.sample_plot(data, "rss_mb", "Memory in use, GiB", scale=1 / 1024),
+    ]
+    return [plot for plot in plots if plot]
+
+
+def _work(host: Mapping[str, Any]) -> float:
+    """Length of a host's stage bar in ms."""
+    return sum(host["stages_median_ms"][stage] or 0 for stage in STAGES)
+
+
+def _executors_of(data: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Executors by host, where a host has several: one alone repeats its host's row."""
+    by_host: dict[str, list[Mapping[str, Any]]] = {}
+    for executor in data["executors"]:
+        by_host.setdefault(executor["host"], []).append(executor)
+    return {host: executors for host, executors in by_host.items() if len(executors) > 1}
+
+
+_SAMPLE_COLUMNS = (
+    ("cpu_busy", "mean", "busy", 1, "CPUs"),
+    ("throttled", "mean", "throttled", 100, "%"),
+    ("cpu_steal", "mean", "stolen", 1, "CPUs"),
+    ("psi_cpu", "mean", "CPU pressure", 100, "%"),
+    ("psi_io", "mean", "I/O pressure", 100, "%"),
+    ("psi_memory", "mean", "memory pressure", 100, "%"),
+    ("rss_mb", "max", "memory, most", 1, "MiB"),
+    ("major_faults", "mean", "major faults", 1, "/s"),
+    ("swap_in", "mean", "swap in", 1, "MB/s"),
+    ("swap_out", "mean", "swap out", 1, "MB/s"),
+    ("disk_read_mbs", "mean", "disk read", 1, "MB/s"),
+    ("disk_write_mbs", "mean", "disk write", 1, "MB/s"),
+    ("disk_await_ms", "mean", "disk await", 1, "ms"),
+    ("net_rx_mbs", "mean", "network in", 1, "MB/s"),
+    ("net_tx_mbs", "mean", "network out", 1, "MB/s"),
+    ("mhz", "mean", "clock", 1, "MHz"),
+)
+
+
+def _sample_columns(data: Mapping[str, Any]) -> list[tuple[str, str, str, float, str]]:
+    """What at least one host measured: name, statistic, heading, factor, unit."""
+    return [
+        column
+        for column in _SAMPLE_COLUMNS
+        if any(host[column[0]] is not None for host in data["samples"])
+    ]
+
+
+def _unbroken(text: str) -> str:
+    """No line break between a number and its unit."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return DASH if value is None else significant(value, digits)
+
+
+def _size(value: float | None) -> str:
+    """Bytes as kB or MB."""
+    if value is None:
+        return DASH
+    return f"{significant(value / 1e3)} kB" if value < 1e6 else f"{significant(value / 1e6)} MB"
+
+
+def _moment(epoch: float | None) -> str:
+    if epoch is None:
+        return DASH
+    return datetime.fromtimestamp(epoch, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
