@@ -9,9 +9,7 @@ def image(name: str, size: int = 1000) -> ImageRef:
 
 
 def frame(video: str, number: int) -> ImageRef:
-    return ImageRef(
-        image_id=f"{video}#{number:06}", path=f"/in/{video}", bytes=1000, frame=number
-    )
+    return ImageRef(image_id=f"{video}#{number:06}", path=f"/in/{video}", bytes=1000, frame=number)
 
 
 def ids(tasks: tuple[tuple[ImageRef, ...], ...]) -> list[str]:

@@ -178,9 +178,7 @@ def test_bad_images_are_lines_in_errors_jsonl_and_the_job_goes_on(
         assert cv2.imread(str(output / "overlays" / f"{name}.jpg")) is not None
 
 
-def test_a_zip_and_a_video_are_read_member_by_member(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_a_zip_and_a_video_are_read_member_by_member(cluster: Cluster, tmp_path: Path) -> None:
     scenes = sorted(SAMPLES.rglob("scene-*.jpg"))[:3]
     with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
         for scene in scenes:
@@ -325,9 +323,7 @@ def test_a_wrong_request_is_one_sentence_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_with_another_run_is_left_alone(
-    cluster: Cluster, runs: dict[str, Path]
-) -> None:
+def test_an_output_with_another_run_is_left_alone(cluster: Cluster, runs: dict[str, Path]) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs["native"].rglob("*")}
     done = cluster("run", "--mode", "local", "--input", SAMPLES, "--output", runs["native"])
     assert done.returncode == 2
