@@ -98,7 +98,7 @@ class _Session:
         self.reports: list[TaskReport] = []
 
     def start(self) -> dict[str, Any]:
-        images = list_images(self.spec.input).images[: self.spec.limit]
+        images = self._list()
         self.run = RunDirectory.create(self.spec.output)
         with self.run.locked():
             return self._work(images, set())
@@ -109,10 +109,16 @@ class _Session:
                 f"{self.spec.model} is not the model that {self.run.path} was begun with:"
                 " restore it, or start a new run"
             )
-        images = list_images(self.spec.input).images[: self.spec.limit]
+        images = self._list()
         with self.run.locked():
             self.number = self.run.next_session()
             return self._work(images, self.run.processed())
+
+    def _list(self) -> tuple[ImageRef, ...]:
+        listing = list_images(self.spec.input)
+        ignored = f", {len(listing.ignored)} other files ignored" if listing.ignored else ""
+        self.listener.step(f"Found {len(listing.images)} images{ignored}")
+        return listing.images[: self.spec.limit]
 
     def _work(self, images: Sequence[ImageRef], processed: set[str]) -> dict[str, Any]:
         todo = [image for image in images if image.image_id not in processed]

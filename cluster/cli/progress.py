@@ -48,7 +48,7 @@ class ProgressListener(driver.Listener):
     def step(self, text: str) -> None:
         """One thing that begins now."""
         if self._plain and not self._quiet:
-            click.echo(f"{text} ...", err=True)
+            click.echo(text, err=True)
         self._bar.update(self._task, description=text)
 
     def progress(self, progress: driver.Progress) -> None:
