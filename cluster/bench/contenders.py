@@ -8,6 +8,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import openvino as ov
 import pyarrow.parquet as pq
 
 from job import driver
-from job.engines.native import InferenceQueue
+from job.engines.native import InferenceQueue, Lane
 from job.images.preprocess import to_tensor
 from job.model import Model
 from job.pipeline import Stages, Work
@@ -45,15 +46,15 @@ def native_inference(*, model: str, precision: str, images: int) -> dict[str, An
     for lane in lanes:
         lane.tensor[:] = np.random.default_rng(0).standard_normal(lane.tensor.shape)
 
-    def run(number: int, count: int) -> None:
-        for _ in range(count):
-            queue.infer(ImageRecord(image_id=str(number)), lanes[number])
+    def infer(lane: Lane, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            queue.infer(ImageRecord(image_id=str(number)), lane)
 
-    shares = [len(part) for part in np.array_split(range(images), len(lanes))]
     with ThreadPoolExecutor(len(lanes)) as pool:
-        list(pool.map(run, range(len(lanes)), [1] * len(lanes)))  # as benchmark_app warms up
+        list(pool.map(infer, lanes, map(iter, [[0]] * len(lanes))))  # as benchmark_app warms up
         began = time.perf_counter()
-        list(pool.map(run, range(len(lanes)), shares))
+        # One iterator for all: whichever lane is free takes the next.
+        list(pool.map(infer, lanes, [iter(range(images))] * len(lanes)))
         return {"images_per_second": images / (time.perf_counter() - began)}
 
 

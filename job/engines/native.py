@@ -6,6 +6,7 @@ some images overlap the inference of others, and an image is copied nowhere: pre
 into the request's input, post-processing reads its outputs.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -45,13 +46,15 @@ class InferenceQueue:
 
     def __init__(self, work: Work) -> None:
         started_at, began = time.time(), time.perf_counter()
-        threads = threads_for(cpu_quota(), work.slots)
+        quota = cpu_quota()
+        threads = threads_for(quota, work.slots)
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": work.precision,
-            # Two workers that pin their threads land on the same core.
-            "ENABLE_CPU_PINNING": False,
+            # Some 5 % faster where the host is all ours; two workers that pin their threads, or
+            # two hosts of a lab on one machine, would land on the same cores.
+            "ENABLE_CPU_PINNING": work.slots == 1 and quota == os.cpu_count(),
         }
         self._model = ov.Core().compile_model(work.model.xml, "CPU", config)
         computed = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()

@@ -88,10 +88,10 @@ def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
             f"peers, but its {count(worst.images, 'image')} leave {worst.low:.2f}x to "
             f"{worst.high:.2f}x open; {did}."
         )
-    over = round((worst.factor - 1) * 100)
     return (
-        f"No straggler: the slowest host, {worst.host}, takes {max(over, 0)} % longer per image "
-        f"than its peers; {did}."
+        f"No straggler: the slowest host, {worst.host}, takes {round((worst.factor - 1) * 100)} % "
+        f"longer per image than its peers (95 % interval {worst.low:.2f}x to {worst.high:.2f}x); "
+        f"{did}."
     )
 
 
@@ -99,12 +99,12 @@ def _slow(slow: list[HostFactor], hosts: tuple[HostFactor, ...]) -> str:
     first = slow[0]
     assert first.factor is not None and first.low is not None and first.high is not None
     peers = [host.host for host in hosts if host is not first]
-    text = f"{first.host} is {first.factor:.1f}x slower than "
+    text = f"{first.host} is {first.factor:.2f}x slower than "
     text += peers[0] if len(peers) == 1 else "its peers"
     text += f" (95 % interval {first.low:.2f} to {first.high:.2f}"
     text += f", most of it in {STAGE_NAMES[first.stage]})" if first.stage else ")"
     for other in slow[1:NAMED]:
-        text += f", {other.host} {other.factor:.1f}x"
+        text += f", {other.host} {other.factor:.2f}x"
     return text + (f", and {len(slow) - NAMED} more" if len(slow) > NAMED else "")
 
 

@@ -1,7 +1,5 @@
 """Numbers as people read them."""
 
-import math
-
 DASH = "\N{EN DASH}"  # where there is no number
 
 STAGE_NAMES = {
@@ -19,8 +17,8 @@ def significant(value: float, digits: int = 2) -> str:
     """``digits`` significant digits, and all of the whole part: 3.8, 0.041, 2.0, 1,240."""
     if value == 0:
         return "0"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{max(decimals, 0)}f}"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # once rounded: 9.97 is 10
+    return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
 
 
 def duration(seconds: float) -> str:
