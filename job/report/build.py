@@ -120,9 +120,8 @@ def _unfinished(run: dict[str, Any]) -> str:
     if state is None:
         return ""
     left = counts["images"] - counts["done"] - counts["errors"]
-    return (
-        f"{state}: {left:,} of {count(counts['images'], 'image')} left. " if left else f"{state}. "
-    )
+    still = f": {left:,} of {count(counts['images'], 'image')} left" if left else ""
+    return f"{state}{still}. "
 
 
 def _notes(tables: RunTables, rows: pa.Table, hosts: Sequence[dict[str, Any]]) -> list[str]:

@@ -137,9 +137,8 @@ def rate_plot(data: Mapping[str, Any]) -> Plot:
     values = np.array(line["images_per_second"], dtype=float)
     top = _top(values)
     # A step holds its rate from its start to its end.
-    edges = np.repeat(np.arange(line["steps"] + 1), 2)[1:-1]
-    steps = _points(np.minimum(edges * line["step_s"], line["seconds"] or 1), np.repeat(values, 2),
-                    length=line["seconds"], top=top)  # fmt: skip
+    edges = np.repeat(np.array(line["image_edges_s"]), 2)[1:-1]
+    steps = _points(edges, np.repeat(values, 2), length=edges[-1], top=top)
     area = f"M0,{HEIGHT}L{steps[1:]}L{WIDTH},{HEIGHT}Z"
     return Plot(
         title="Images per second",
@@ -160,11 +159,12 @@ def sample_plot(data: Mapping[str, Any], measure: str, title: str, *, scale: flo
     if not rows:
         return None
     top = _top(np.concatenate(list(rows.values())))
-    middles = np.minimum((np.arange(line["steps"]) + 0.5) * line["step_s"], line["seconds"] or 1)
+    edges = np.array(line["sample_edges_s"])
+    middles = (edges[1:] + edges[:-1]) / 2
 
     def path(values: Floats, *, back: bool = False) -> str:
         known = np.flatnonzero(~np.isnan(values))[:: -1 if back else 1]
-        return _points(middles[known], values[known], length=line["seconds"], top=top)
+        return _points(middles[known], values[known], length=edges[-1], top=top)
 
     if len(rows) <= LINES:
         curves = [
@@ -174,7 +174,7 @@ def sample_plot(data: Mapping[str, Any], measure: str, title: str, *, scale: flo
     else:
         every = np.array(list(rows.values()))
         known = ~np.isnan(every).all(axis=0)
-        low, mid, high = np.full((3, line["steps"]), np.nan)
+        low, mid, high = np.full((3, len(middles)), np.nan)
         low[known], mid[known], high[known] = np.nanpercentile(
             every[:, known], [10, 50, 90], axis=0
         )
@@ -222,7 +222,7 @@ def cost_plot(cost: Mapping[str, Any]) -> Plot | None:
 
 def _points(x: Floats, y: Floats, *, length: float, top: float) -> str:
     return "M" + "L".join(
-        f"{across / (length or 1) * WIDTH:.1f},{HEIGHT - up / top * HEIGHT:.2f}"
+        f"{across / length * WIDTH:.1f},{HEIGHT - up / top * HEIGHT:.2f}"
         for across, up in zip(x, y, strict=True)
     )
 
@@ -233,11 +233,8 @@ def _top(values: Floats) -> float:
     if highest <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(highest))
-    return float(
-        next(
-            step * power for step in (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= highest
-        )
-    )
+    steps = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return float(next(step * power for step in steps if step * power >= highest))
 
 
 def _down(top: float) -> tuple[Tick, ...]:

@@ -86,9 +86,8 @@ def _errors(path: Path, notes: list[str]) -> tuple[list[dict[str, str]], Counter
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                error = {
-                    name: str(json.loads(line)[name]) for name in ("image", "stage", "message")
-                }
+                found = json.loads(line)
+                error = {name: str(found[name]) for name in ("image", "stage", "message")}
             except (ValueError, KeyError, TypeError):
                 damaged += 1
                 continue

@@ -88,6 +88,46 @@ def axis_of(run: dict[str, Any], timings: pa.Table, samples: pa.Table) -> TimeAx
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Equal steps along an axis; the last one ends with it."""
+
+    axis: TimeAxis
+    step: float  # seconds
+
+    @classmethod
+    def within(cls, axis: TimeAxis, *, most: int) -> "Grid":
+        """Steps of a round length, ``most`` at most."""
+        fitting = _NICE[axis.seconds / most <= _NICE]
+        return cls(axis=axis, step=float(fitting[0]) if len(fitting) else axis.seconds / most)
+
+    @property
+    def edges(self) -> Floats:
+        """Seconds on the axis [steps + 1] at which steps begin and end."""
+        inner = np.arange(1, np.ceil(self.axis.seconds / self.step)) * self.step
+        return np.concatenate([[0.0], inner, [self.axis.seconds or self.step]])
+
+    def places(self, epoch: Floats) -> npt.NDArray[np.int64]:
+        """The step [n] in which each moment lies; -1 where the moment is not known."""
+        places = np.floor(self.axis.at(epoch) / self.step)
+        last = len(self.edges) - 2
+        return np.where(np.isnan(places), -1, np.minimum(places, last)).astype(np.int64)
+
+    def rate(self, places: npt.NDArray[np.int64]) -> Floats:
+        """Events per second [steps]."""
+        lengths = np.diff(self.edges)
+        rates: Floats = np.bincount(places[places >= 0], minlength=len(lengths)) / lengths
+        return rates
+
+    def means(self, places: npt.NDArray[np.int64], values: Floats) -> Floats:
+        """Mean of ``values`` [n] in each step [steps]; NaN where there are none."""
+        steps = len(self.edges) - 1
+        known = (places >= 0) & ~np.isnan(values)
+        counts = np.bincount(places[known], minlength=steps)
+        sums = np.bincount(places[known], weights=values[known], minlength=steps)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
 def timeline(
     axis: TimeAxis, timings: pa.Table, samples: pa.Table, *, cpus: Mapping[str, float]
 ) -> dict[str, Any]:
@@ -95,57 +135,31 @@ def timeline(
 
     ``cpus`` are those a host may use: ``cpu_share`` is the part of them that was busy.
     """
-    step = _step(axis.seconds, timings.num_rows)
-    steps = max(1, int(np.ceil(axis.seconds / step)))
-    done = _places(axis, ends_of(timings), step, steps)
-    sampled = _places(axis, numbers(samples, "at"), step, steps)
+    # Some four images a step or more, or the rate would be all noise.
+    coarse = Grid.within(axis, most=min(STEPS, max(6, timings.num_rows // 4)))
+    fine = Grid.within(axis, most=STEPS)
+    done, sampled = coarse.places(ends_of(timings)), fine.places(numbers(samples, "at"))
     cpu, memory = numbers(samples, "cpu_busy"), numbers(samples, "rss_mb")
     of_image, of_sample = groups(timings, "host"), groups(samples, "host")
     nothing = np.zeros(0, dtype=np.int64)
     hosts = []
     for key in sorted({*of_image, *of_sample}):
         rows, seconds = of_image.get(key, nothing), of_sample.get(key, nothing)
+        share = fine.means(sampled[seconds], cpu[seconds]) / cpus.get(key[0], np.nan)
         hosts.append(
             {
                 "host": key[0],
-                "images_per_second": rounded(_rate(done[rows], steps, step)),
-                "cpu_share": rounded(
-                    _means(sampled[seconds], cpu[seconds], steps) / cpus.get(key[0], np.nan)
-                ),
-                "rss_mb": rounded(_means(sampled[seconds], memory[seconds], steps)),
+                "images_per_second": rounded(coarse.rate(done[rows])),
+                "cpu_share": rounded(share),
+                "rss_mb": rounded(fine.means(sampled[seconds], memory[seconds])),
             }
         )
     return {
         "origin": rounded(float(axis.segments[0, 0])),
         "seconds": rounded(axis.seconds),
-        "step_s": float(step),
-        "steps": steps,
         "pauses": axis.pauses(),
-        "images_per_second": rounded(_rate(done, steps, step)),
+        "image_edges_s": rounded(coarse.edges),
+        "sample_edges_s": rounded(fine.edges),
+        "images_per_second": rounded(coarse.rate(done)),
         "hosts": hosts,
     }
-
-
-def _step(seconds: float, images: int) -> float:
-    """A step of a round length that holds some four images or more, where that leaves six steps."""
-    most = min(STEPS, max(6, images // 4))
-    fitting = _NICE[seconds / most <= _NICE]
-    return float(fitting[0]) if len(fitting) else seconds / most
-
-
-def _places(axis: TimeAxis, epoch: Floats, step: float, steps: int) -> npt.NDArray[np.int64]:
-    """The step [rows] in which each moment lies; -1 where the moment is not known."""
-    places = np.floor(axis.at(epoch) / step)
-    return np.where(np.isnan(places), -1, np.minimum(places, steps - 1)).astype(np.int64)
-
-
-def _rate(places: npt.NDArray[np.int64], steps: int, step: float) -> Floats:
-    counts: Floats = np.bincount(places[places >= 0], minlength=steps) / step
-    return counts
-
-
-def _means(places: npt.NDArray[np.int64], values: Floats, steps: int) -> Floats:
-    known = (places >= 0) & ~np.isnan(values)
-    counts = np.bincount(places[known], minlength=steps)
-    sums = np.bincount(places[known], weights=values[known], minlength=steps)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
