@@ -126,9 +126,7 @@ def _against_others(values: Floats) -> Floats:
 def _extra_per_stage(stages: list[Floats]) -> Floats:
     """Milliseconds [hosts, stages] a host's median image takes longer than its peers'.
 
-    NaN for a stage that some host did not measure.
+    NaN for a stage that the host, or half of its peers, did not measure.
     """
     medians = np.array([[median(column) for column in host.T] for host in stages])
-    extra = _against_others(medians.T).T
-    extra[:, np.isnan(medians).any(axis=0)] = np.nan
-    return extra
+    return _against_others(medians.T).T  # NaN sorts last

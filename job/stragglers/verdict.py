@@ -114,8 +114,6 @@ def _most_work(rows: pa.Table) -> str:
     if warm(rows).any():
         stages = stages[warm(rows)]
     measured = ~np.isnan(stages).all(axis=0)
-    if not measured.any():
-        return ""
     means = np.zeros(len(STAGES))
     means[measured] = np.nanmean(stages[:, measured], axis=0)
     top = int(np.argmax(means))

@@ -124,6 +124,7 @@ def test_a_heavy_tail_neither_hides_nor_makes_a_slow_host(host_rows: Make, table
     found = by_name(table(rows))
     assert [name for name, host in found.items() if host.slow] == ["c"]
     assert found["c"].factor == pytest.approx(1.5, rel=0.04)
+    assert found["b"].factor == pytest.approx(1, abs=0.05)
 
 
 def test_the_stage_is_where_the_extra_time_is(host_rows: Make, table: Make) -> None:
@@ -147,6 +148,23 @@ def test_fields_that_could_not_be_measured_are_left_out(host_rows: Make, table: 
     found = by_name(table(rows))["b"]
     assert found.factor == pytest.approx((99 + 40) / 100)
     assert found.slow and found.stage == "infer"
+
+
+def test_a_stage_one_peer_did_not_measure_can_still_be_the_slow_one(
+    host_rows: Make, table: Make
+) -> None:
+    rows = [row for host in "abc" for row in host_rows(host, 20)]
+    rows += host_rows("d", 20, slowdown={"fetch": 61.0, "infer": 1.3})
+    rows += host_rows("e", 20, fetch_ms=None)
+    found = by_name(table(rows))
+    assert found["d"].slow and found["d"].stage == "fetch"
+
+
+def test_rows_of_unknown_kind_are_images_and_of_an_unknown_host_one_host(
+    host_rows: Make, table: Make
+) -> None:
+    rows = host_rows("a", 20, kind=None) + host_rows("b", 20, host=None)
+    assert {name: host.images for name, host in by_name(table(rows)).items()} == {"?": 20, "a": 20}
 
 
 def test_without_stages_the_total_is_compared(host_rows: Make, table: Make) -> None:
