@@ -36,6 +36,7 @@ def render(data: Mapping[str, Any]) -> str:
     page = environment.get_template("report.html.j2").render(
         **data,
         rows_shown=ROWS,
+        hosts_shown=sorted(data["hosts"], key=lambda host: not host["slow"])[:ROWS],
         status=_status(data),
         names=STAGE_NAMES,
         work_stages=STAGES,
@@ -95,7 +96,7 @@ _SAMPLE_COLUMNS = (
     ("psi_cpu", "mean", "CPU pressure", 100, "%"),
     ("psi_io", "mean", "I/O pressure", 100, "%"),
     ("psi_memory", "mean", "memory pressure", 100, "%"),
-    ("rss_mb", "max", "memory, most", 1, "MiB"),
+    ("rss_mb", "max", "peak memory", 1, "MiB"),
     ("major_faults", "mean", "major faults", 1, "/s"),
     ("swap_in", "mean", "swap in", 1, "MB/s"),
     ("swap_out", "mean", "swap out", 1, "MB/s"),

@@ -31,7 +31,7 @@ def stages(rows: pa.Table) -> list[dict[str, Any]]:
             "median_ms": rounded(median(values)),
             "p90_ms": rounded(float(np.percentile(values, 90)) if len(values) else np.nan),
             "mean_ms": rounded(means[name]),
-            "share": rounded(means[name] / work) if name in STAGES and work > 0 else None,
+            "share": rounded(means[name] / work, digits=5) if name in STAGES and work > 0 else None,
         }
         for name, values in measured.items()
     ]

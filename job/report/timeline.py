@@ -135,8 +135,8 @@ def timeline(
 
     ``cpus`` are those a host may use: ``cpu_share`` is the part of them that was busy.
     """
-    # Some four images a step or more, or the rate would be all noise.
-    coarse = Grid.within(axis, most=min(STEPS, max(6, timings.num_rows // 4)))
+    # Some four images a step where there are many, or the rate would be all noise.
+    coarse = Grid.within(axis, most=min(STEPS, max(15, timings.num_rows // 4)))
     fine = Grid.within(axis, most=STEPS)
     done, sampled = coarse.places(ends_of(timings)), fine.places(numbers(samples, "at"))
     cpu, memory = numbers(samples, "cpu_busy"), numbers(samples, "rss_mb")
