@@ -163,7 +163,8 @@ def test_a_stage_one_peer_did_not_measure_can_still_be_the_slow_one(
 def test_rows_of_unknown_kind_are_images_and_of_an_unknown_host_one_host(
     host_rows: Make, table: Make
 ) -> None:
-    rows = host_rows("a", 20, kind=None) + host_rows("b", 20, host=None)
+    rows = host_rows("a", 20, kind=None)
+    rows += [row | {"host": None} for row in host_rows("b", 20)]
     assert {name: host.images for name, host in by_name(table(rows)).items()} == {"?": 20, "a": 20}
 
 
