@@ -159,7 +159,7 @@ def _summary(
         },
         **run["counts"],
         "model": run["model"]["name"],
-        "seconds": seconds,
+        "seconds": None if seconds is None else rounded(seconds),
         "images_per_second": rounded(done / seconds) if seconds else None,
         "steady_images_per_second": rounded(parts.rate(steady, axis)),
         "first_image_s": rounded(float(min(first))) if first else None,

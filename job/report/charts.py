@@ -128,7 +128,9 @@ def time_ticks(seconds: float) -> tuple[Tick, ...]:
     """About five round times along an axis of ``seconds``."""
     if not seconds:
         return ()
-    return tuple(Tick(at=100 * at / seconds, text=duration(at)) for at in _round_steps(seconds))
+    return tuple(
+        Tick(at=min(100 * at / seconds, 100), text=duration(at)) for at in _round_steps(seconds)
+    )
 
 
 def rate_plot(data: Mapping[str, Any]) -> Plot:

@@ -36,7 +36,8 @@ class TimeAxis:
         """The axis on which the intervals from ``starts`` to ``ends`` lie; NaN is ignored."""
         known = ~(np.isnan(starts) | np.isnan(ends))
         order = np.argsort(starts[known])
-        starts, ends = starts[known][order], np.maximum.accumulate(ends[known][order])
+        starts = starts[known][order]
+        ends = np.maximum.accumulate(np.maximum(starts, ends[known][order]))
         if not len(starts):
             return cls(segments=np.zeros((1, 2)))
         cuts = np.flatnonzero(starts[1:] - ends[:-1] > PAUSE)
@@ -90,7 +91,7 @@ def axis_of(run: dict[str, Any], timings: pa.Table, samples: pa.Table) -> TimeAx
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Equal steps along an axis; the last one ends with it."""
+    """Equal steps along an axis; the last one ends with it, half a step early or late at most."""
 
     axis: TimeAxis
     step: float  # seconds
@@ -104,7 +105,8 @@ class Grid:
     @property
     def edges(self) -> Floats:
         """Seconds on the axis [steps + 1] at which steps begin and end."""
-        inner = np.arange(1, np.ceil(self.axis.seconds / self.step)) * self.step
+        # A sliver of a step at the end would turn one image into a peak of the rate.
+        inner = np.arange(1, round(self.axis.seconds / self.step)) * self.step
         return np.concatenate([[0.0], inner, [self.axis.seconds or self.step]])
 
     def places(self, epoch: Floats) -> npt.NDArray[np.int64]:

@@ -83,6 +83,7 @@ def exported(request, tmp_path_factory, checkpoint, images):
     result = cluster(
         *("model", "export", "--weights", checkpoint, "--precision", request.param),
         *("--output", folder, "--images", images, "--format", "json"),
+        *("--score-threshold", 0.2),
     )
     assert result.returncode == 0, result.stderr
     return request.param, folder, result
@@ -98,7 +99,7 @@ def test_export_writes_a_model(exported, checkpoint):
     model = Model.load(folder)
     assert model.architecture == ARCHITECTURE
     assert model.class_names == tuple(CLASSES)
-    assert (model.mean, model.std) == (MEAN, STD)
+    assert (model.mean, model.std, model.score_threshold) == (MEAN, STD, 0.2)
     np.testing.assert_array_equal(model.priors(), make_priors(ARCHITECTURE))
     assert described["name"] == "shapes"
     assert described["precision"] == precision
@@ -181,6 +182,7 @@ def test_what_cannot_be_exported_leaves_nothing(checkpoint, tmp_path):
             output=tmp_path / "model",
             name="model",
             images=str(tmp_path / "torn.png"),
+            score_threshold=0.15,
             tell=lambda _: None,
         )
     result = cluster("model", "export", "--weights", "none.pth", "--output", tmp_path / "model")

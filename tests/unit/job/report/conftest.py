@@ -1,6 +1,7 @@
 """Synthetic run directories: a run with known hosts, speeds and troubles."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def run_json(hosts: list[str], **changes: Any) -> dict[str, Any]:
             "folder": "models/yolact-shapes",
             "input_size": 288,
             "weights_precision": "fp32",
+            "categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "star"}],
         },
         "input": "images",
         "options": {
@@ -187,6 +189,12 @@ def sample_table(hosts: list[str], seconds: int = 40) -> pa.Table:
 
 
 MakeRun = Callable[..., Path]
+MakeTimings = Callable[..., pa.Table]
+
+
+@pytest.fixture
+def make_timings() -> MakeTimings:
+    return timing_table
 
 
 @pytest.fixture
@@ -197,6 +205,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         hosts: list[str] | None = None,
         images: int = 24,
         *,
+        name: str = "run",
         slow: Mapping[str, float] | None = None,
         timings: pa.Table | None = None,
         samples: bool = True,
@@ -206,7 +215,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     ) -> Path:
         hosts = hosts or ["laptop"]
         errors = errors or []
-        run_dir = tmp_path / "run"
+        run_dir = tmp_path / name
         run_dir.mkdir()
         table = timing_table(hosts, images, slow=slow) if timings is None else timings
         run = run_json(hosts, **changes)
@@ -227,3 +236,11 @@ def make_run(tmp_path: Path) -> MakeRun:
         return run_dir
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail("the report is tested in a real browser: apt-get install chromium")
