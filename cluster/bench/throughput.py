@@ -129,12 +129,13 @@ class _Rounds:
     def run(self, label: str, tell: Callable[[str], None]) -> None:
         inference = {"model": str(self._model.folder), "precision": self._precision}
         steps: dict[str, Callable[[], tuple[dict[str, Any], Peak]]] = {
+            # What is compared most closely runs side by side.
+            "native, not instrumented": lambda: self._spark("native", instrumentation=False),
+            "native": lambda: self._spark("native"),
             "benchmark_app": self._benchmark_app,
             "native, inference only": lambda: _contend(
                 "native_inference", **inference, images=self._images
             ),
-            "native": lambda: self._spark("native"),
-            "native, not instrumented": lambda: self._spark("native", instrumentation=False),
             f"native, {DRAIN_TASKS} tasks": lambda: self._spark("native", partitions=DRAIN_TASKS),
             "orca": lambda: self._spark("orca"),
             "plain loop": lambda: _contend("plain_loop", **inference, input=str(self._source)),
