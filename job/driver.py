@@ -73,7 +73,7 @@ def resume(path: Path, listener: Listener | None = None) -> dict[str, Any]:
     spec = JobSpec(
         mode=before["mode"],
         engine=before["engine"],
-        precision=before["precision_asked"],
+        precision=before["precision"],  # decided once: the rest must not differ from what is done
         model=Path(before["model"]["folder"]),
         **options,
     )
@@ -99,7 +99,7 @@ class _Session:
 
     def start(self) -> dict[str, Any]:
         images = self._list()
-        self.run = RunDirectory.create(self.spec.output)
+        RunDirectory.create(self.spec.output)
         with self.run.locked():
             return self._work(images, set())
 
