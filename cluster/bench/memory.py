@@ -1,5 +1,7 @@
 """Peak memory of a process and all it started: PSS, which counts a shared page once."""
 
+import ctypes
+import signal
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+PR_SET_PDEATHSIG = 1
 INTERVAL_S = 0.5  # reading the sums costs some 25 ms
 
 
@@ -25,7 +28,11 @@ def run_watched(command: Sequence[str]) -> tuple[str, Peak]:
     Raises CalledProcessError, with what it printed, where it fails.
     """
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509  one system call, before any thread
     ) as process:
         watch = _Watch(process.pid)
         try:
@@ -38,6 +45,11 @@ def run_watched(command: Sequence[str]) -> tuple[str, Peak]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output, errors)
     return output, peak
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, however that ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Watch:

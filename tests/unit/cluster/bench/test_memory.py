@@ -1,6 +1,8 @@
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from cluster.bench.memory import run_watched
@@ -39,3 +41,17 @@ def test_a_failure_keeps_what_was_printed() -> None:
         "out\n",
         "err\n",
     )
+
+
+def test_the_command_ends_with_the_benchmark_however_that_ends() -> None:
+    sleeper = python("import time; print('up', flush=True); time.sleep(60)")
+    watcher = f"from cluster.bench.memory import run_watched; run_watched({sleeper!r})"
+    with subprocess.Popen(python(watcher)) as process:
+        for _ in range(200):
+            children = psutil.Process(process.pid).children()
+            if children and "time.sleep" in " ".join(children[0].cmdline()):
+                break
+            time.sleep(0.05)
+        process.kill()
+    gone, left = psutil.wait_procs(children, timeout=10)
+    assert len(gone) == 1 and not left
