@@ -186,10 +186,15 @@ def _cpus(run: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def _secret(key: str, text: str) -> bool:
+    # Spark looks at values too: JVM options can carry a password (-Dstore.password=...).
+    return bool(SECRET.search(f"{key} {text}" if key.startswith("spark.") else key))
+
+
 def _redacted(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: "(hidden)" if SECRET.search(key) and isinstance(item, str) else _redacted(item)
+            key: "(hidden)" if isinstance(item, str) and _secret(key, item) else _redacted(item)
             for key, item in value.items()
         }
     return [_redacted(item) for item in value] if isinstance(value, list) else value

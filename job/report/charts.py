@@ -5,6 +5,7 @@ Text stays text and bars stay boxes, so charts fit any width; only curves are SV
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,8 @@ def time_ticks(seconds: float) -> tuple[Tick, ...]:
     if not seconds:
         return ()
     return tuple(
-        Tick(at=min(100 * at / seconds, 100), text=duration(at)) for at in _round_steps(seconds)
+        Tick(at=min(100 * at / seconds, 100), text=duration(at))
+        for at in _round_steps(0, seconds, intervals=5)
     )
 
 
@@ -212,8 +214,8 @@ def cost_plot(cost: Mapping[str, Any]) -> Plot | None:
         curves=(Curve(kind="columns", path=columns),),
         down=_down(top),
         along=tuple(
-            Tick(at=100 * at / span, text=milliseconds(float(low + at)))
-            for at in np.linspace(0, span, 5)
+            Tick(at=100 * (1000 * at - low) / span, text=f"{1000 * at:,.10g} ms")
+            for at in _round_steps(low / 1000, edges[-1] / 1000, intervals=6)
         ),
         marks=tuple(
             Tick(at=100 * (cost[f"{name}_ms"] - low) / span, text=name)
@@ -243,10 +245,12 @@ def _down(top: float) -> tuple[Tick, ...]:
     return tuple(Tick(at=100 * (1 - part), text=significant(top * part)) for part in (0, 0.5, 1))
 
 
-def _round_steps(length: float) -> Sequence[float]:
-    """Multiples of a round step from 0 to ``length``, six at most."""
-    nice = [factor * 10.0**power for power in range(-3, 2) for factor in (1, 2, 5)]
+def _round_steps(first: float, last: float, *, intervals: int) -> Sequence[float]:
+    """Multiples of a round step from ``first`` to ``last`` seconds, with at most ``intervals`` between."""
+    length = last - first
+    nice = [factor * 10.0**power for power in range(-6, 2) for factor in (1, 2, 5)]
     nice += [60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)]
     nice += [3600.0 * hours for hours in (1, 2, 4, 6, 12, 24, 48, 168, 720)]
-    step = next((step for step in nice if length / step <= 5), length)
-    return [number * step for number in range(int(length / step + 1e-9) + 1)]
+    step = next((step for step in nice if length / step <= intervals), length)
+    numbers = range(ceil(first / step - 1e-9), int(last / step + 1e-9) + 1)
+    return [number * step for number in numbers]

@@ -137,7 +137,7 @@ def image_cost(work: Floats) -> dict[str, Any]:
 
 def _round_edges(low: float, high: float) -> Floats:
     """At most ``BINS`` bins from at or below ``low`` to at or above ``high``, of a round width."""
-    width = max(high - low, 1e-3) / (BINS - 2)
+    width = max(high - low, 0.03) / (BINS - 2)  # report.json keeps thousandths
     power = 10.0 ** np.floor(np.log10(width))
     width = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= width)
     first, last = np.floor(low / width), np.ceil(high / width)

@@ -26,6 +26,7 @@ STAGE_MS = {
 
 
 def run_json(hosts: list[str], **changes: Any) -> dict[str, Any]:
+    phases: list[tuple[str, str | None, float, float]]
     phases = [("submit", None, 0.0, 2.1), ("steady", None, 9.0, 30.0), ("write", None, 39.0, 0.8)]
     phases += [("localise", host, 2.1, 1.0) for host in hosts]
     phases += [("executor_start", host, 3.1, 2.4) for host in hosts]

@@ -82,11 +82,13 @@ def test_a_slow_host_is_named_with_its_factor(make_run: MakeRun) -> None:
     assert hosts["node3"]["slow_stage"] == "infer" and hosts["node1"]["slow_stage"] is None
 
 
-def test_equal_hosts_are_healthy(make_run: MakeRun) -> None:
-    data = valid(build(make_run(THREE, 180)))
+@pytest.mark.parametrize("hosts", [THREE[:2], THREE])
+def test_equal_hosts_are_healthy(make_run: MakeRun, hosts: list[str]) -> None:
+    data = valid(build(make_run(hosts, 60 * len(hosts))))
     assert not data["verdict"]["straggler"]
     assert data["verdict"]["text"].startswith("No straggler")
-    assert [host["images"] for host in data["hosts"]] == [60, 60, 60]
+    assert [host["images"] for host in data["hosts"]] == [60] * len(hosts)
+    assert all(0.9 < host["factor"] < 1.1 for host in data["hosts"])
 
 
 def test_warm_up_is_kept_out_of_the_medians(make_run: MakeRun, make_timings: MakeTimings) -> None:
@@ -195,6 +197,45 @@ def test_a_finished_run_without_timings_has_a_report(make_run: MakeRun) -> None:
     data = valid(write(run_dir))
     assert "no timings were kept" in data["verdict"]["text"]
     assert data["summary"]["done"] == 24
+
+
+def test_a_run_without_host_samples_is_judged_all_the_same(make_run: MakeRun) -> None:
+    data = valid(write(make_run(THREE, 180, slow={"node3": 1.9}, samples=False)))
+    assert data["verdict"]["hosts"] == ["node3"]
+    assert data["notes"] == ["hosts.parquet is missing: what it would tell is left out."]
+    assert data["samples"] == []
+    line = data["timeline"]["hosts"][0]
+    assert set(line["cpu_share"]) == set(line["rss_mb"]) == {None}
+    assert max(line["images_per_second"]) > 0
+
+
+def test_an_engine_that_does_not_wait_has_no_waiting(
+    make_run: MakeRun, make_timings: MakeTimings
+) -> None:
+    table = without(make_timings(THREE[:2], 60), "wait_ms")
+    data = valid(write(make_run(THREE[:2], timings=table, engine="orca")))
+    rows = {row["stage"]: row for row in data["stages"]["rows"]}
+    assert (rows["wait"]["measured"], rows["wait"]["median_ms"]) == (0, None)
+    assert data["hosts"][0]["stages_median_ms"]["wait"] is None
+    assert {image["wait_ms"] for image in data["slowest"]} == {None}
+    assert rows["infer"]["measured"] == 58 and data["verdict"]["text"].startswith("No straggler")
+
+
+def test_images_without_a_name_are_shown(make_run: MakeRun, make_timings: MakeTimings) -> None:
+    run_dir = make_run(timings=without(make_timings(["laptop"], 24), "image_id"))
+    assert valid(write(run_dir))["slowest"][0]["image_id"] is None
+
+
+def test_work_too_short_for_the_clock_has_a_histogram(
+    make_run: MakeRun, make_timings: MakeTimings
+) -> None:
+    table = make_timings(["laptop"], 24)
+    for stage in STAGES:
+        table = replaced(table, f"{stage}_ms", np.zeros(24))
+    run_dir = make_run(timings=table)
+    edges = valid(write(run_dir))["image_cost"]["edges_ms"]
+    assert (np.diff(edges) > 0).all()
+    assert "nan" not in (run_dir / "report.html").read_text()
 
 
 def test_columns_that_were_not_measured_are_null_not_zero(
@@ -318,11 +359,21 @@ def test_the_pause_before_a_resume_is_no_time_of_the_run(
 
 
 def test_secrets_are_hidden_in_both_files(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    assert (run_dir / "run.json").read_text().count("hunter2") == 2
-    data = valid(write(run_dir))
-    assert data["configuration"]["spark_conf"]["spark.authenticate.secret"] == "(hidden)"
-    assert data["configuration"]["spark_conf"]["spark.master"] == "local[1]"
+    conf = {
+        "spark.authenticate.secret": "hunter2",
+        "spark.executor.extraJavaOptions": "-Xss4m -Dstore.password=hunter2",
+        "spark.master": "local[1]",
+    }
+    run_dir = make_run(spark_conf=conf, input="secrets/images")
+    assert (run_dir / "run.json").read_text().count("hunter2") == 3
+    shown = valid(write(run_dir))["configuration"]
+    assert shown["spark_conf"] == {
+        "spark.authenticate.secret": "(hidden)",
+        "spark.executor.extraJavaOptions": "(hidden)",
+        "spark.master": "local[1]",
+    }
+    assert shown["options"]["conf"] == {"spark.hadoop.fs.s3a.secret.key": "(hidden)"}
+    assert shown["input"] == "secrets/images", "a path is no secret"
     for name in ("report.json", "report.html"):
         assert "hunter2" not in (run_dir / name).read_text()
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from job.report import write
-from job.report.charts import milliseconds, time_ticks
+from job.report.charts import cost_plot, milliseconds, time_ticks
 from job.report.page import MESSAGE
 
 MakeRun = Callable[..., Path]
@@ -91,6 +91,26 @@ def test_the_label_above_the_verdict(make_run: MakeRun, change: dict[str, Any], 
 def test_milliseconds_as_people_read_them() -> None:
     shown = [milliseconds(value) for value in (None, 0.4123, 243.4, 1250, 90_000)]
     assert shown == ["\N{EN DASH}", "0.412 ms", "243 ms", "1.2 s", "90 s"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (300, 1350, ["400 ms", "600 ms", "800 ms", "1,000 ms", "1,200 ms"]),
+        (1200, 1290, ["1,200 ms", "1,220 ms", "1,240 ms", "1,260 ms", "1,280 ms"]),
+        (0.2, 0.6, ["0.2 ms", "0.3 ms", "0.4 ms", "0.5 ms", "0.6 ms"]),
+    ],
+)
+def test_the_marks_of_the_cost_axis_are_round(low: float, high: float, texts: list[str]) -> None:
+    middle = (low + high) / 2
+    plot = cost_plot(
+        {"images": 1, "edges_ms": [low, high], "counts": [1], "median_ms": middle, "p90_ms": high}
+    )
+    assert plot is not None and [tick.text for tick in plot.along] == texts
+    for tick in plot.along:
+        at = low + tick.at / 100 * (high - low)
+        assert at == pytest.approx(float(tick.text.removesuffix(" ms").replace(",", "")))
+    assert [mark.at for mark in plot.marks] == pytest.approx([50, 100])
 
 
 @pytest.mark.parametrize("seconds", [0.3, 6.1, 40, 97, 3000, 86_400, 1e6])
