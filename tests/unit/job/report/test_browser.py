@@ -34,6 +34,9 @@ function probe() {
     heading: all("h1, h2, h3, h4, h5, h6")[0].id,
     largest: sizes.sort((a, b) => b[0] - a[0])[0],
     sections: Object.fromEntries(all("main > *").map((part) => [part.id, box(part)])),
+    ticks: all(".down span").map((part, at) => [part, all(".box > u")[at]]).map(([text, line]) =>
+      (text.getBoundingClientRect().top + text.getBoundingClientRect().bottom) / 2 -
+      line.getBoundingClientRect().top),
     marks: all(".chart s span").map((part) => part.getBoundingClientRect().bottom -
       part.closest(".box").getBoundingClientRect().top),
     charts: Object.fromEntries(all(".chart").map((part) => [part.id, box(part)])),
@@ -109,6 +112,7 @@ def test_every_part_is_there_and_has_a_size(
     ]
     for across, down in found["charts"].values():
         assert 0.7 * width - 60 < across <= width and down > 30
+    assert len(found["ticks"]) == 12 and max(map(abs, found["ticks"])) < 2, "beside their lines"
     assert len(found["marks"]) == 2
     assert all(below <= 0 for below in found["marks"]), "the name of a mark hides columns"
     assert len(found["curves"]) == 4
