@@ -246,7 +246,7 @@ def _down(top: float) -> tuple[Tick, ...]:
 
 
 def _round_steps(first: float, last: float, *, intervals: int) -> Sequence[float]:
-    """Multiples of a round step from ``first`` to ``last`` seconds, with at most ``intervals`` between."""
+    """Multiples of a round step, ``intervals`` + 1 at most, from ``first`` to ``last`` seconds."""
     length = last - first
     nice = [factor * 10.0**power for power in range(-6, 2) for factor in (1, 2, 5)]
     nice += [60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)]
