@@ -105,8 +105,13 @@ class Model:
     @classmethod
     def find(cls, name: str) -> "Model":
         """Load the shipped model NAME, or the one in the folder NAME; raises UsageError."""
+        return cls.load(cls.locate(name))
+
+    @staticmethod
+    def locate(name: str) -> Path:
+        """The absolute folder that ``find`` loads, unread: loading digests the whole model."""
         shipped = SHIPPED / name
-        return cls.load(shipped if shipped.is_dir() else Path(name).absolute())
+        return (shipped if shipped.is_dir() else Path(name)).absolute()
 
     @classmethod
     def load(cls, folder: Path) -> "Model":

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from job.errors import UsageError
+from job.modes import MODES
 
-MODES = ("local",)
 ENGINES = ("native", "orca")
 PRECISIONS = ("f32", "bf16", "auto")
 

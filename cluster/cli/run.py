@@ -14,7 +14,8 @@ from cluster.errors import FAILED, STRAGGLER_FOUND
 from job import driver, report
 from job.errors import UsageError
 from job.model import Model
-from job.spec import ENGINES, MODES, PRECISIONS, JobSpec
+from job.modes import MODES
+from job.spec import ENGINES, PRECISIONS, JobSpec
 
 DEFAULT_MODEL = "yolact-shapes"
 
@@ -126,7 +127,7 @@ def _spec(
         mode=mode,
         input=str(Path(input_).absolute()),
         output=output.absolute(),
-        model=Model.find(model).folder.absolute(),
+        model=Model.locate(model),
         conf=settings,
         **options,
     )

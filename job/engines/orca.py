@@ -38,7 +38,8 @@ def jars() -> list[Path]:
 class _Chain:
     """What the two ends of one partition's chain share inside the worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self.stages = Stages(work)
         self.images: deque[tuple[ImageRecord, Pixels | None, float]] = deque()
         self.asked_at = time.time()
         self.asked = time.perf_counter()
@@ -46,11 +47,12 @@ class _Chain:
 
 
 # One task at a time runs in a Python worker; its chain is begun by the end that is pulled first.
-_chain = _Chain()
+_chain: _Chain | None = None
 
 
 def _prepare(work: Work, refs: Iterator[ImageRef]) -> Iterator[dict[str, Tensor]]:
     chain = _chain
+    assert chain is not None, "_finish is pulled first"
     # Orca asks for its first input when it has compiled the model.
     chain.worker = Worker(
         threads=threads_for(cpu_quota(), work.slots),
@@ -59,7 +61,7 @@ def _prepare(work: Work, refs: Iterator[ImageRef]) -> Iterator[dict[str, Tensor]
         model_load_started_at=chain.asked_at,
         model_load_ms=(time.perf_counter() - chain.asked) * 1e3,
     )
-    stages = Stages(work)
+    stages = chain.stages
     tensor = stages.new_tensor()
     with closing(Reader()) as reader:
         for number, ref in enumerate(refs):
@@ -80,8 +82,7 @@ def _finish(
     work: Work, names: list[str], results: Iterable[list[Tensor]]
 ) -> Iterator[Worker | ImageRecord]:
     global _chain  # noqa: PLW0603  the ends of Orca's chain have nothing else in common
-    chain = _chain = _Chain()
-    stages = Stages(work)
+    chain = _chain = _Chain(work)
     for result in results:
         if chain.worker:
             yield chain.worker
@@ -93,7 +94,7 @@ def _finish(
         if record.timed:
             record.timing["infer_ms"] = (time.perf_counter() - handed) * 1e3
         try:
-            stages.finish(record, pixels, dict(zip(names, result, strict=True)))
+            chain.stages.finish(record, pixels, dict(zip(names, result, strict=True)))
         except Exception as error:  # a line in errors.jsonl, whatever it was
             record.fail(error)
         yield record
