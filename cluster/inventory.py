@@ -1,0 +1,116 @@
+"""The Ansible inventory as the commands see it: hosts, their groups and variables."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ClusterError
+from job.errors import UsageError
+
+DEFAULT = Path("inventory/lab-yarn")
+VARIABLE = "CLUSTER_INVENTORY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """One machine. ``variables`` are its own and its groups' merged, templates unrendered."""
+
+    name: str
+    groups: frozenset[str]
+    variables: Mapping[str, Any]
+
+    @property
+    def address(self) -> str:
+        """On the network that the cluster's daemons listen on."""
+        return str(self.variables.get("cluster_address", self.ssh_address))
+
+    @property
+    def ssh_address(self) -> str:
+        """Where SSH reaches it."""
+        return str(self.variables.get("ansible_host", self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """All hosts of one inventory, in its order. Groups are roles and hardware classes."""
+
+    path: Path
+    hosts: tuple[Host, ...]
+    groups: frozenset[str]
+
+    @classmethod
+    def load(cls, path: Path) -> "Inventory":
+        """Read what ``ansible-inventory --list`` gives.
+
+        Raises:
+            UsageError: there is no such inventory, or Ansible cannot read it.
+        """
+        if not path.exists():
+            raise UsageError(
+                f"There is no inventory {path}: give one with -i, or by {VARIABLE}; "
+                f"those shipped are in {DEFAULT.parent}/."
+            )
+        command = [ansible("ansible-inventory"), "-i", str(path), "--list"]
+        # An inventory with an error is refused, not read in part.
+        strict = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True", "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, **strict}
+        )
+        if done.returncode:
+            said = " ".join(done.stderr.split()) or "ansible-inventory failed"
+            raise UsageError(f"The inventory {path} cannot be read: {said}")
+        return cls.parse(path, json.loads(done.stdout))
+
+    @classmethod
+    def parse(cls, path: Path, listing: Mapping[str, Any]) -> "Inventory":
+        """Make it from the JSON object of ``ansible-inventory --list``."""
+        variables = listing["_meta"]["hostvars"]
+        groups = {name: listing.get(name, {}) for name in listing if name != "_meta"}
+
+        def members(group: str) -> Iterator[str]:
+            body = groups.get(group, {})
+            yield from body.get("hosts", ())
+            for child in body.get("children", ()):
+                yield from members(child)
+
+        inside = {group: tuple(dict.fromkeys(members(group))) for group in groups}
+        hosts = tuple(
+            Host(
+                name=name,
+                groups=frozenset(g for g in inside if g != "all" and name in inside[g]),
+                variables=variables.get(name, {}),
+            )
+            for name in inside["all"]
+        )
+        return cls(path=path, hosts=hosts, groups=frozenset(groups) - {"all", "ungrouped"})
+
+    def group(self, name: str) -> tuple[Host, ...]:
+        """The hosts of a group; none where the inventory lacks it."""
+        return tuple(host for host in self.hosts if name in host.groups)
+
+    def first(self, group: str) -> Host:
+        """The host of a group that has one.
+
+        Raises:
+            ClusterError: the group is empty.
+        """
+        if hosts := self.group(group):
+            return hosts[0]
+        raise ClusterError(f"The inventory {self.path} has no host in group {group}.")
+
+    def __getitem__(self, name: str) -> Host:
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join(host.name for host in self.hosts)
+        raise UsageError(f"The inventory {self.path} has no host {name}: it has {known}.")
+
+
+def ansible(program: str) -> str:
+    """The path of one of Ansible's programs, from the environment this Python runs in."""
+    return str(Path(sys.executable).with_name(program))
