@@ -1,6 +1,7 @@
 """The command ``cluster``: one file for each of its commands."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from cluster.cli.model import model
 from cluster.cli.report import report
 from cluster.cli.run import run
 from cluster.errors import FAILED, exit_code
+from cluster.inventory import DEFAULT, VARIABLE
 from job.errors import JobError
 
 
@@ -40,8 +42,19 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="yarn-cluster-toolkit")
+@click.option(
+    "-i",
+    "--inventory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT,
+    show_default=True,
+    envvar=VARIABLE,
+    show_envvar=True,
+    help="The Ansible inventory of the cluster.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     """Run instance segmentation on Spark, and see where the time went.
 
     \b
@@ -51,6 +64,7 @@ def main(debug: bool) -> None:
       cluster model info yolact-shapes
       cluster bench throughput
     """
+    ctx.obj = inventory
 
 
 for command in (run, report, model, bench):
