@@ -1,0 +1,1 @@
+../../../job/cgroup.py
