@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cluster.cli.bench import bench
+from cluster.cli.lab import lab
 from cluster.cli.model import model
 from cluster.cli.report import report
 from cluster.cli.run import run
@@ -67,7 +68,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     ctx.obj = inventory
 
 
-for command in (run, report, model, bench):
+for command in (lab, run, report, model, bench):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""``cluster lab``: the machines of an inventory, made on this computer."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from cluster.cli.inventory import pass_inventory
+from cluster.cli.output import console, format_option
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.lab import image, nspawn, requirements, vagrant
+from cluster.lab.machines import machines_of
+from cluster.places import cache, repository
+
+
+@click.group()
+def lab() -> None:
+    """Make the inventory's machines on this computer, and remove them.
+
+    \b
+    Examples:
+      cluster lab up
+      cluster -i inventory/lab-hetero lab up
+      cluster lab ssh node2 -- systemctl --failed
+      cluster lab down
+    """
+
+
+@lab.command()
+@click.option(
+    "--provider",
+    type=click.Choice(["nspawn", "virtualbox", "libvirt"]),
+    default="nspawn",
+    show_default=True,
+    help="Machines of systemd-nspawn (Linux, root), or virtual machines by Vagrant.",
+)
+@pass_inventory
+def up(path: Path, provider: str) -> None:
+    """Start the machines that are not running, as the inventory describes them.
+
+    The first time their image is built: Debian, and what the roles install.
+    """
+    inventory = Inventory.load(path)
+    if provider != "nspawn":
+        vagrant.up(inventory, provider=provider)
+        return
+    machines = machines_of(inventory)
+    requirements.check(machines)
+    built = image.ensure(repository=repository(), cache=cache(), say=_say)
+    own = nspawn.Lab.of(path)
+    started = own.up(inventory, built, _say)
+    if not started:
+        _say(f"Nothing to do: all {len(machines)} machines of {own.name} are running.")
+    else:
+        _say(f"{len(started)} machines of {own.name} are up. Next: cluster -i {path} deploy")
+
+
+@lab.command()
+@click.option("--all", "every", is_flag=True, help="All labs on this computer.")
+@pass_inventory
+def down(path: Path, every: bool) -> None:
+    """Remove the machines and everything that `up` made, but for the image.
+
+    Works after a crash, too.
+    """
+    labs = nspawn.labs() if every else [nspawn.Lab.of(path)]
+    removed = [own.name for own in labs if own.down()]
+    if not every and vagrant.is_up(path):
+        vagrant.destroy(path)
+        removed.append(f"the virtual machines of {path}")
+    _say(f"Removed {', '.join(removed)}." if removed else "Nothing to do: there is no such lab.")
+
+
+@lab.command()
+@format_option
+@pass_inventory
+def status(path: Path, format_: str) -> None:
+    """Show the machines of the inventory's lab: running, stopped or missing."""
+    own = nspawn.Lab.of(path)
+    rows = [
+        {
+            "host": machine.name,
+            "state": own.state(machine.name),
+            "address": str(machine.address),
+            "cpus": machine.cpus,
+            "memory_mb": machine.memory_mb,
+            "bandwidth_mbit": machine.bandwidth_mbit,
+        }
+        for machine in machines_of(Inventory.load(path))
+    ]
+    if format_ == "json":
+        click.echo(json.dumps({"lab": own.name, "machines": rows}, indent=2))
+        return
+    table = Table(title=own.name, title_justify="left")
+    for heading in ("host", "state", "address"):
+        table.add_column(heading)
+    for heading in ("CPUs", "memory MB", "link Mbit/s"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*("" if value is None else f"{value}" for value in row.values()))
+    console.print(table)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@pass_inventory
+def ssh(path: Path, host: str, command: tuple[str, ...]) -> None:
+    """Log in to a machine, or run a command there and end with its exit code.
+
+    \b
+    Examples:
+      cluster lab ssh node1
+      cluster lab ssh node1 -- hdfs dfsadmin -report
+    """
+    Inventory.load(path)[host]
+    config = path.absolute() / ".lab" / "ssh_config"
+    if not config.exists():
+        raise ClusterError(f"The lab of {path} is not up: `cluster -i {path} lab up`.")
+    program = shutil.which("ssh")
+    if program is None:
+        raise ClusterError("ssh was not found: install OpenSSH's client.")
+    sys.stdout.flush()
+    os.execv(program, ["ssh", "-F", str(config), host, *command])
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

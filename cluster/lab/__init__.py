@@ -1,0 +1,1 @@
+"""Labs: the machines of an inventory, made on this computer."""

@@ -1,0 +1,76 @@
+"""How a lab's machines are reached: keys, known hosts, an ssh configuration, Ansible variables.
+
+Written into the inventory's folder, ignored by git, so that plain Ansible, Fabric and ssh use it.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from cluster.lab.machines import Machine
+from cluster.lab.network import NAMESPACES
+from job.parts import write_atomically
+
+USER = "cluster"
+VARIABLES = "lab.yml"
+FOLDER = ".lab"
+SSH_CONFIG = "ssh_config"
+# The machines answer only inside the lab's namespace. bash opens the connection itself, so that
+# nothing needs to be installed for it; one cat each way, ended together.
+PROXY = (
+    "nsenter --net={namespace} bash -c "
+    "'exec 3<>/dev/tcp/%h/%p || exit 1; cat <&3 & cat >&3; kill $! 2>/dev/null'"
+)
+
+
+def write(
+    inventory: Path, lab: str, machines: tuple[Machine, ...], host_keys: dict[str, str]
+) -> None:
+    """Write all files. ``host_keys``: a machine's public SSH key, as ``type base64``."""
+    folder = inventory / FOLDER
+    write_atomically(
+        folder / "known_hosts",
+        "".join(f"{m.address},{m.name} {host_keys[m.name]}\n" for m in machines),
+    )
+    common = {
+        "User": USER,
+        "IdentityFile": folder.absolute() / "key",
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": folder.absolute() / "known_hosts",
+        "StrictHostKeyChecking": "yes",
+        "ProxyCommand": PROXY.format(namespace=NAMESPACES / lab),
+    }
+    # Ansible names a host by its address, people by its name.
+    blocks = [f"Host {m.name} {m.address}\n    HostName {m.address}\n" for m in machines]
+    every = "Host *\n" + "".join(f"    {key} {value}\n" for key, value in common.items())
+    write_atomically(folder / SSH_CONFIG, "".join(blocks) + every)
+    variables = {
+        "ansible_user": USER,
+        "ansible_ssh_common_args": f"-F {folder.absolute() / SSH_CONFIG}",
+    }
+    text = "# Made by `cluster lab up`, removed by `cluster lab down`.\n"
+    text += yaml.safe_dump({"all": {"vars": variables}})
+    write_atomically(inventory / VARIABLES, text)
+
+
+def make_key(inventory: Path) -> str:
+    """The lab's own key for its user, made once. Returns the public one."""
+    path = inventory / FOLDER / "key"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        generate_key(path, comment=USER)
+    return path.with_suffix(".pub").read_text()
+
+
+def generate_key(path: Path, *, comment: str) -> None:
+    """A new Ed25519 key pair at ``path`` and ``path.pub``."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def remove(inventory: Path) -> None:
+    """Remove all of it."""
+    (inventory / VARIABLES).unlink(missing_ok=True)
+    shutil.rmtree(inventory / FOLDER, ignore_errors=True)

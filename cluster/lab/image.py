@@ -1,0 +1,157 @@
+"""The labs' image: Debian by mmdebstrap, then the install part of the Ansible roles in it.
+
+Both are kept in the cache by the digest of what they are made from, so a change of a role's install
+part makes a new image on the same Debian.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from cluster.errors import ClusterError
+from cluster.inventory import ansible
+from cluster.lab.access import USER
+
+RELEASE = "bookworm"
+PACKAGES = [
+    *("dbus", "systemd", "systemd-sysv", "sudo", "procps", "iproute2", "openssh-server"),
+    *("python3", "python3-apt"),  # what Ansible needs
+]
+# Done in the new root after its packages: the lab's user, and what has no place in a machine that
+# shares a kernel. Authorized keys lie outside the home, where `lab up` can put them without ids.
+CUSTOMISE = (
+    f'chroot "$1" useradd --create-home --shell /bin/bash {USER}',
+    f'echo "{USER} ALL=(ALL) NOPASSWD:ALL" > "$1/etc/sudoers.d/{USER}"',
+    r'printf "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys/%%u\nUseDNS no\n'
+    r'PasswordAuthentication no\n" > "$1/etc/ssh/sshd_config.d/lab.conf"',
+    'rm -f "$1"/etc/ssh/ssh_host_*; : > "$1/etc/machine-id"',
+    'chroot "$1" systemctl -q mask systemd-logind.service systemd-networkd-wait-online.service '
+    "console-getty.service systemd-resolved.service apt-daily.timer apt-daily-upgrade.timer "
+    "dpkg-db-backup.timer e2scrub_all.timer fstrim.timer",
+)
+# What the install parts are made from, in the repository. Other files of a role are for booted
+# machines, and `cluster deploy` brings a machine up to date in any case.
+SOURCES = (
+    "ansible/roles/*/defaults/*.yml",
+    "ansible/roles/*/tasks/install.yml",
+    "ansible/roles/*/files/**/*",
+    "ansible/sources.yml",
+    "ansible/hadoop/*",
+    "playbooks/image.yml",
+    "requirements/env.lock",
+)
+# Mounts and processes of the build are in namespaces of their own: they end with it, however it
+# ends. Packages' scripts ask policy-rc.d whether daemons may start.
+BUILD = r"""
+root=$1; shift
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/run"
+install -d "$root/run/cluster"
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+"$@"
+chroot "$root" apt-get clean
+rm "$root/usr/sbin/policy-rc.d"
+: > "$root/etc/resolv.conf"
+"""
+
+
+def ensure(*, repository: Path, cache: Path, say: Callable[[str], None]) -> Path:
+    """The folder of the image that fits the roles, built where it is missing.
+
+    Raises:
+        ClusterError: mmdebstrap or a role failed; the sentence names the log.
+    """
+    image = cache / "images" / digest(repository)
+    with _locked(cache / "images"):
+        if not image.is_dir():
+            base = _ensure_base(cache, say)
+            _build(image, base=base, repository=repository, say=say)
+    return image
+
+
+def digest(repository: Path) -> str:
+    """Names an image by what it is made from."""
+    total = hashlib.sha256(_base_name().encode())
+    for pattern in SOURCES:
+        for path in sorted(repository.glob(pattern)):
+            if path.is_file():
+                name = path.relative_to(repository)
+                total.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return total.hexdigest()[:16]
+
+
+def _base_name() -> str:
+    recipe = json.dumps([RELEASE, PACKAGES, CUSTOMISE])
+    return f"{RELEASE}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.tar"
+
+
+def _ensure_base(cache: Path, say: Callable[[str], None]) -> Path:
+    base = cache / "images" / _base_name()
+    if not base.exists():
+        say("Making Debian's base by mmdebstrap")
+        part = base.with_suffix(".part")
+        options = [f"--customize-hook={line}" for line in CUSTOMISE]
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", *options]
+        command += [f"--include={','.join(PACKAGES)}", RELEASE, str(part)]
+        _run(command, log=base.with_suffix(".log"))
+        part.rename(base)
+    return base
+
+
+def _build(image: Path, *, base: Path, repository: Path, say: Callable[[str], None]) -> None:
+    part = image.with_name(f"{image.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    log = image.with_name(f"{image.name}.log")
+    say("Unpacking Debian's base")
+    _run(["tar", "-xpf", str(base), "-C", str(part), "--numeric-owner"], log=log)
+    say("Installing what the roles need, over a chroot connection")
+    inventory = image.with_name(f"{image.name}.inventory.yml")
+    where = {"ansible_connection": "community.general.chroot", "ansible_host": str(part)}
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"image": where}}}))
+    play = [ansible("ansible-playbook"), "-i", str(inventory), "playbooks/image.yml"]
+    own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    own += ["--mount-proc", "bash", "-euc", BUILD, "build"]
+    try:
+        _run([*own, str(part), *play], log=log, cwd=repository)
+    finally:
+        inventory.unlink()
+    part.rename(image)
+
+
+def _run(command: list[str], *, log: Path, cwd: Path | None = None) -> None:
+    with log.open("ab") as out:
+        try:
+            subprocess.run(
+                command,
+                check=True,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ClusterError(
+                f"{command[0]} failed to build the labs' image: see {log}."
+            ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One build at a time: another caller waits and finds the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,253 @@
+"""A lab of systemd-nspawn machines: real systemd, sshd, addresses, CPU shares and link speeds.
+
+All parts of a lab are found by its name alone (cgroups, network namespaces, a folder), so `down`
+removes them after a crash too. A machine's mounts are in a mount namespace of its own: they end
+with its processes. Nothing is registered with a service manager.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.lab import access, cgroups, network
+from cluster.lab.machines import Machine, machines_of
+
+LABS = Path("/var/lib/cluster/labs")
+DATA_MB = 10_240
+BOOT_TIMEOUT_S = 120.0
+# Joins its cgroups, mounts the root (image below, changes above) and the data file system, and runs
+# the machine. nspawn ends with 133 when the machine reboots: it is started again.
+MACHINE = r"""
+root=$1 image=$2 data=$3 name=$4 host=$5 namespace=$6; shift 6
+for group; do echo $$ > "$group/cgroup.procs"; done
+mount -t overlay -o "lowerdir=$image,upperdir=$root/upper,workdir=$root/work" overlay "$root/root"
+mount -o loop "$data" "$root/data"
+while true; do
+    code=0
+    systemd-nspawn --quiet --directory="$root/root" --boot --register=no --keep-unit \
+        --machine="$name" --hostname="$host" --network-namespace-path="$namespace" \
+        --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off \
+        --bind="$root/data:/data" || code=$?
+    [ "$code" = 133 ] || exit "$code"
+done
+"""
+
+State = Literal["running", "stopped", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """One lab: the machines of one inventory."""
+
+    name: str
+    inventory: Path
+    folder: Path
+
+    @classmethod
+    def of(cls, inventory: Path) -> "Lab":
+        """The lab of an inventory; two inventories of the same name in two places have two."""
+        path = inventory.resolve()
+        name = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+        return cls(name=name, inventory=path, folder=LABS / name)
+
+    def up(self, inventory: Inventory, image: Path, say: Callable[[str], None]) -> list[str]:
+        """Start the machines that are not running; returns their names once they have booted.
+
+        A machine that ran before keeps what it holds. When it fails or is stopped, a lab that was
+        not there before is taken down again.
+        """
+        machines = machines_of(inventory)
+        with self._locked():
+            fresh = not cgroups.processes(self.name)
+            if not fresh and (changed := self._changed(machines)):
+                raise ClusterError(
+                    f"Lab {self.name} runs with another inventory ({changed}): "
+                    "`cluster lab down` first."
+                )
+            try:
+                return self._up(machines, image, say)
+            except BaseException:
+                if fresh:
+                    self._down()
+                raise
+
+    def down(self) -> bool:
+        """Remove the lab; False where there was none."""
+        with self._locked():
+            return self._down()
+
+    def state(self, machine: str) -> State:
+        """Whether a machine of the lab runs."""
+        if cgroups.processes(self.name, machine):
+            return "running"
+        return "stopped" if (self.folder / machine).is_dir() else "missing"
+
+    def _up(
+        self, machines: tuple[Machine, ...], image: Path, say: Callable[[str], None]
+    ) -> list[str]:
+        stopped = [machine for machine in machines if self.state(machine.name) != "running"]
+        if not stopped:
+            return []
+        if len(stopped) == len(machines):
+            say("Making the network")
+            network.up(self.name, machines)
+        public = access.make_key(self.inventory)
+        (self.folder / "inventory").write_text(str(self.inventory))
+        (self.folder / "machines").write_text(repr(machines))
+        image = self._image(image)
+        say(f"Starting {', '.join(machine.name for machine in stopped)}")
+        for machine in stopped:
+            _furnish(self.folder / machine.name, machine, public)
+            self._start(machine, image)
+        keys = {m.name: " ".join(_host_key(self.folder / m.name).split()[:2]) for m in machines}
+        access.write(self.inventory, self.name, machines, keys)
+        say("Waiting until they have booted")
+        with ThreadPoolExecutor(len(stopped)) as pool:
+            list(pool.map(self._wait, stopped))
+        return [machine.name for machine in stopped]
+
+    def _start(self, machine: Machine, image: Path) -> None:
+        folder = self.folder / machine.name
+        groups = cgroups.make(
+            self.name, machine.name, cpus=machine.cpus, memory_mb=machine.memory_mb
+        )
+        namespace = network.NAMESPACES / network.namespace(self.name, machine.name)
+        arguments = [folder, image, folder / "data.img", f"{self.name}-{machine.name}"]
+        arguments += [machine.name, namespace, *groups]
+        own = ["unshare", "--mount", "--propagation", "private", "bash", "-euc", MACHINE, "machine"]
+        with (folder / "console.log").open("ab") as console:
+            subprocess.Popen(
+                [*own, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def _wait(self, machine: Machine) -> None:
+        """Until systemd in the machine says that its start is over."""
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        said = "it does not answer"
+        while time.monotonic() < deadline:
+            done = subprocess.run(
+                [*self.ssh(machine.name), "systemctl is-system-running --wait"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=BOOT_TIMEOUT_S,
+            )
+            if done.stdout.strip() in {"running", "degraded"}:
+                return
+            said = " ".join((done.stdout or done.stderr).split()) or said
+            if not cgroups.processes(self.name, machine.name):
+                said = "it ended"
+                break
+            time.sleep(0.3)
+        console = self.folder / machine.name / "console.log"
+        kept = LABS / f"{self.name}-{machine.name}.log"
+        shutil.copy(console, kept)
+        raise ClusterError(f"Machine {machine.name} did not boot ({said}): see {kept}.")
+
+    def ssh(self, machine: str) -> list[str]:
+        """The command that logs in, without what to do there."""
+        config = self.inventory / access.FOLDER / access.SSH_CONFIG
+        return ["ssh", "-q", "-F", str(config), "-o", "ConnectTimeout=5", machine]
+
+    def _image(self, image: Path) -> Path:
+        """The image a lab began with stays below it until it is taken down."""
+        kept = self.folder / "image"
+        if not kept.exists():
+            kept.write_text(str(image))
+        return Path(kept.read_text())
+
+    def _changed(self, machines: tuple[Machine, ...]) -> str:
+        path = self.folder / "machines"
+        before = path.read_text() if path.exists() else ""
+        return "" if before == repr(machines) else "its hosts or their lab_ variables changed"
+
+    def _down(self) -> bool:
+        there = self.folder.is_dir() and any(self.folder.iterdir())
+        cgroups.kill(self.name)
+        network.down(self.name)
+        cgroups.remove(self.name)
+        # A killed process's mounts go when the kernel has let go of its namespace.
+        _until_unmounted(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        access.remove(self.inventory)
+        return there
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One command at a time works on a lab."""
+        LABS.mkdir(parents=True, exist_ok=True)
+        path = LABS / f"{self.name}.lock"
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.folder.mkdir(exist_ok=True)
+            try:
+                yield
+            finally:
+                if self.folder.is_dir() and not any(self.folder.iterdir()):
+                    self.folder.rmdir()
+                if not self.folder.exists():
+                    path.unlink(missing_ok=True)
+
+
+def labs() -> list[Lab]:
+    """Every lab on this computer, also those whose command crashed."""
+    found = []
+    for folder in sorted(LABS.glob("*/")):
+        path = folder / "inventory"
+        if path.exists():
+            found.append(Lab(name=folder.name, inventory=Path(path.read_text()), folder=folder))
+    return found
+
+
+def _furnish(folder: Path, machine: Machine, public_key: str) -> None:
+    """What is a machine's own: name, keys, hosts file, data file system."""
+    upper = folder / "upper"
+    for path in (
+        upper / "etc/ssh/authorized_keys",
+        folder / "work",
+        folder / "root",
+        folder / "data",
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+    (upper / "etc/ssh/authorized_keys" / access.USER).write_text(public_key)
+    if not (upper / "etc/hostname").exists():
+        (upper / "etc/hostname").write_text(f"{machine.name}\n")
+        hosts = f"127.0.0.1 localhost\n{machine.address} {machine.name}\n"
+        (upper / "etc/hosts").write_text(hosts)
+        access.generate_key(upper / "etc/ssh/ssh_host_ed25519_key", comment=machine.name)
+    data = folder / "data.img"
+    if not data.exists():
+        part = folder / "data.part"
+        with part.open("wb") as file:
+            file.truncate(DATA_MB << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1", str(part)], check=True)
+        part.rename(data)
+
+
+def _host_key(folder: Path) -> str:
+    return (folder / "upper/etc/ssh/ssh_host_ed25519_key.pub").read_text()
+
+
+def _until_unmounted(folder: Path) -> None:
+    deadline = time.monotonic() + cgroups.KILL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False)
+        if str(folder) not in loops.stdout:
+            return
+        time.sleep(0.05)
+    raise ClusterError(f"A loop device still holds a file in {folder}: see `losetup -a`.")

@@ -1,0 +1,31 @@
+"""Where the repository lies, and where the operator's side keeps what it made."""
+
+import os
+from pathlib import Path
+
+from cluster.errors import ClusterError
+
+CACHE_VARIABLE = "CLUSTER_CACHE"
+
+
+def repository() -> Path:
+    """The folder with ansible.cfg, playbooks/ and inventory/.
+
+    Raises:
+        ClusterError: the package was installed without it.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "ansible.cfg").is_file():
+        raise ClusterError(
+            f"{root} has no ansible.cfg: clusters are operated from a checkout of the repository, "
+            "by its .venv/bin/cluster."
+        )
+    return root
+
+
+def cache() -> Path:
+    """The folder for downloads and images, made where it is missing."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cluster"
+    folder = Path(os.environ.get(CACHE_VARIABLE) or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
