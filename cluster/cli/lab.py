@@ -51,9 +51,13 @@ def up(path: Path, provider: str) -> None:
         return
     machines = machines_of(inventory)
     requirements.check(machines)
-    built = image.ensure(repository=repository(), cache=cache(), say=_say)
+
+    def build() -> Path:
+        used = nspawn.images_in_use()
+        return image.ensure(repository=repository(), cache=cache(), used=used, say=_say)
+
     own = nspawn.Lab.of(path)
-    started = own.up(inventory, built, _say)
+    started = own.up(inventory, build, _say)
     if not started:
         _say(f"Nothing to do: all {len(machines)} machines of {own.name} are running.")
     else:

@@ -14,8 +14,8 @@ from cluster.errors import ClusterError
 ROOT = Path("/sys/fs/cgroup")
 FOLDER = "cluster-lab"
 # cpuacct and the unified hierarchy hold no limit: a machine has its own there so that it can read
-# its own CPU time and pressure. pids keeps a fork bomb inside.
-V1 = ("cpu", "cpuacct", "memory", "pids", "unified")
+# its own CPU time and pressure. nspawn puts the machine's units below its group in systemd.
+V1 = ("cpu", "cpuacct", "memory", "pids", "unified", "systemd")
 V2 = ("cpu", "memory", "pids")
 PERIOD_US = 100_000
 KILL_TIMEOUT_S = 20.0

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cluster.inventory import ansible
 from cluster.lab.access import USER
 
 RELEASE = "bookworm"
+KEPT = 3  # images; each is some 1.2 GB
 PACKAGES = [
     *("dbus", "systemd", "systemd-sysv", "sudo", "procps", "iproute2", "openssh-server"),
     *("python3", "python3-apt"),  # what Ansible needs
@@ -33,9 +34,8 @@ CUSTOMISE = (
     r'printf "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys/%%u\nUseDNS no\n'
     r'PasswordAuthentication no\n" > "$1/etc/ssh/sshd_config.d/lab.conf"',
     'rm -f "$1"/etc/ssh/ssh_host_*; : > "$1/etc/machine-id"',
-    'chroot "$1" systemctl -q mask systemd-logind.service systemd-networkd-wait-online.service '
-    "console-getty.service systemd-resolved.service apt-daily.timer apt-daily-upgrade.timer "
-    "dpkg-db-backup.timer e2scrub_all.timer fstrim.timer",
+    'chroot "$1" systemctl -q mask console-getty.service apt-daily.timer '
+    "apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer",
 )
 # What the install parts are made from, in the repository. Other files of a role are for booted
 # machines, and `cluster deploy` brings a machine up to date in any case.
@@ -66,8 +66,12 @@ rm "$root/usr/sbin/policy-rc.d"
 """
 
 
-def ensure(*, repository: Path, cache: Path, say: Callable[[str], None]) -> Path:
+def ensure(
+    *, repository: Path, cache: Path, used: Collection[Path], say: Callable[[str], None]
+) -> Path:
     """The folder of the image that fits the roles, built where it is missing.
+
+    A new one takes the place of the oldest, unless a lab uses that (``used``).
 
     Raises:
         ClusterError: mmdebstrap or a role failed; the sentence names the log.
@@ -77,6 +81,7 @@ def ensure(*, repository: Path, cache: Path, say: Callable[[str], None]) -> Path
         if not image.is_dir():
             base = _ensure_base(cache, say)
             _build(image, base=base, repository=repository, say=say)
+            _prune(cache / "images", used)
     return image
 
 
@@ -128,6 +133,13 @@ def _build(image: Path, *, base: Path, repository: Path, say: Callable[[str], No
     finally:
         inventory.unlink()
     part.rename(image)
+
+
+def _prune(folder: Path, used: Collection[Path]) -> None:
+    images = sorted(folder.glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for image in images[KEPT:]:
+        if image not in used:
+            shutil.rmtree(image)
 
 
 def _run(command: list[str], *, log: Path, cwd: Path | None = None) -> None:

@@ -23,6 +23,7 @@ from cluster.lab import access, cgroups, network
 from cluster.lab.machines import Machine, machines_of
 
 LABS = Path("/var/lib/cluster/labs")
+IMAGE = "image"  # in a lab's folder: the path of the image below its machines
 DATA_MB = 10_240
 BOOT_TIMEOUT_S = 120.0
 # Joins its cgroups, mounts the root (image below, changes above) and the data file system, and runs
@@ -60,10 +61,12 @@ class Lab:
         name = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
         return cls(name=name, inventory=path, folder=LABS / name)
 
-    def up(self, inventory: Inventory, image: Path, say: Callable[[str], None]) -> list[str]:
+    def up(
+        self, inventory: Inventory, image: Callable[[], Path], say: Callable[[str], None]
+    ) -> list[str]:
         """Start the machines that are not running; returns their names once they have booted.
 
-        A machine that ran before keeps what it holds. When it fails or is stopped, a lab that was
+        ``image`` is asked for one only when a lab is made. A machine that ran before keeps what it holds. When it fails or is stopped, a lab that was
         not there before is taken down again.
         """
         machines = machines_of(inventory)
@@ -93,7 +96,10 @@ class Lab:
         return "stopped" if (self.folder / machine).is_dir() else "missing"
 
     def _up(
-        self, machines: tuple[Machine, ...], image: Path, say: Callable[[str], None]
+        self,
+        machines: tuple[Machine, ...],
+        image: Callable[[], Path],
+        say: Callable[[str], None],
     ) -> list[str]:
         stopped = [machine for machine in machines if self.state(machine.name) != "running"]
         if not stopped:
@@ -104,11 +110,11 @@ class Lab:
         public = access.make_key(self.inventory)
         (self.folder / "inventory").write_text(str(self.inventory))
         (self.folder / "machines").write_text(repr(machines))
-        image = self._image(image)
+        below = self._image(image)
         say(f"Starting {', '.join(machine.name for machine in stopped)}")
         for machine in stopped:
             _furnish(self.folder / machine.name, machine, public)
-            self._start(machine, image)
+            self._start(machine, below)
         keys = {m.name: " ".join(_host_key(self.folder / m.name).split()[:2]) for m in machines}
         access.write(self.inventory, self.name, machines, keys)
         say("Waiting until they have booted")
@@ -164,11 +170,11 @@ class Lab:
         config = self.inventory / access.FOLDER / access.SSH_CONFIG
         return ["ssh", "-q", "-F", str(config), "-o", "ConnectTimeout=5", machine]
 
-    def _image(self, image: Path) -> Path:
+    def _image(self, image: Callable[[], Path]) -> Path:
         """The image a lab began with stays below it until it is taken down."""
-        kept = self.folder / "image"
+        kept = self.folder / IMAGE
         if not kept.exists():
-            kept.write_text(str(image))
+            kept.write_text(str(image()))
         return Path(kept.read_text())
 
     def _changed(self, machines: tuple[Machine, ...]) -> str:
@@ -212,6 +218,11 @@ def labs() -> list[Lab]:
         if path.exists():
             found.append(Lab(name=folder.name, inventory=Path(path.read_text()), folder=folder))
     return found
+
+
+def images_in_use() -> set[Path]:
+    """The images below the labs of this computer."""
+    return {Path(path.read_text()) for path in LABS.glob(f"*/{IMAGE}")}
 
 
 def _furnish(folder: Path, machine: Machine, public_key: str) -> None:
