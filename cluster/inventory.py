@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Inventory:
     path: Path
     hosts: tuple[Host, ...]
     groups: frozenset[str]
+    # The groups in each group.
+    children: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Inventory":
@@ -87,7 +89,12 @@ class Inventory:
             )
             for name in inside["all"]
         )
-        return cls(path=path, hosts=hosts, groups=frozenset(groups) - {"all", "ungrouped"})
+        return cls(
+            path=path,
+            hosts=hosts,
+            groups=frozenset(groups) - {"all", "ungrouped"},
+            children={name: frozenset(body.get("children", ())) for name, body in groups.items()},
+        )
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The hosts of a group; none where the inventory lacks it."""
