@@ -6,14 +6,14 @@ locked in requirements/env.lock, so hosts get exactly what was tried, and nothin
 
 import base64
 import hashlib
-import io
 import re
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from cluster import artifacts
+from cluster.artifacts import archive
 from cluster.errors import ClusterError
 
 # What a host needs of the package. The Python side is in the archives under python/lib.
@@ -28,8 +28,6 @@ LEFT_OUT = re.compile(
     r"|logging-interceptor-|hive-(?!storage-api)|datanucleus-|derby-|bonecp-|HikariCP-|javax\.jdo-"
     r"|jdo-api-|jta-|libfb303-|libthrift-|rocksdbjni-)"
 )
-# 1980, the first year that no archiver finds implausible.
-DATE = 315532800
 # Raised where archives of the same files come out otherwise than before.
 FORM = 1
 
@@ -59,61 +57,39 @@ class Member:
         return content
 
 
-@dataclass(frozen=True, kw_only=True)
-class Package:
-    """The installed PySpark: its version and what goes to hosts, by name."""
+def ensure() -> tuple[artifacts.Artifact, bool]:
+    """Find Spark's archive in the cache or make it; says whether it was made.
 
-    version: str
-    members: tuple[Member, ...]
+    Raises:
+        ClusterError: PySpark is not installed here, or not as it should be.
+    """
+    try:
+        package = metadata.distribution("pyspark")
+    except metadata.PackageNotFoundError:
+        raise ClusterError("PySpark is not installed here: run `make setup`.") from None
+    members = tuple(members_of(package))
+    lines = (f"{member.digest} {member.name}\n" for member in members)
+    digest = hashlib.sha256(f"{FORM} {package.version}\n{''.join(lines)}".encode()).hexdigest()
+    made = artifacts.Artifact(name="spark", version=package.version, digest=digest)
 
-    @classmethod
-    def installed(cls) -> "Package":
-        """That of the Python this runs in.
+    def write(path: Path) -> None:
+        contents = ((member.name, member.read()) for member in members)
+        archive.write(path, root=f"spark-{package.version}", digest=digest, members=contents)
 
-        Raises:
-            ClusterError: there is none.
-        """
-        try:
-            package = metadata.distribution("pyspark")
-        except metadata.PackageNotFoundError:
-            raise ClusterError("PySpark is not installed here: run `make setup`.") from None
-        return cls(version=package.version, members=tuple(_members(package)))
-
-    @property
-    def digest(self) -> str:
-        """Of what the archive holds: the same digest, the same archive to the last byte."""
-        lines = (f"{member.digest} {member.name}\n" for member in self.members)
-        return hashlib.sha256(f"{FORM} {self.version}\n{''.join(lines)}".encode()).hexdigest()
-
-    @property
-    def name(self) -> str:
-        """The archive's file name without its suffix; also of the empty file that ends it."""
-        return f"spark-{self.version}-{self.digest[:16]}"
-
-    def write(self, path: Path) -> None:
-        """Write the archive: one folder spark-VERSION, owned by root. Not compressed, for jars are.
-
-        Its last member is an empty file with the archive's name: where it is, all was unpacked.
-        """
-        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-            for member in self.members:
-                self._add(archive, member.name, member.read())
-            self._add(archive, self.name, b"")
-
-    def _add(self, archive: tarfile.TarFile, name: str, content: bytes) -> None:
-        entry = tarfile.TarInfo(f"spark-{self.version}/{name}")
-        entry.size = len(content)
-        entry.mtime = DATE
-        entry.mode = 0o755 if name.startswith("bin/") else 0o644
-        entry.uname = entry.gname = "root"
-        archive.addfile(entry, io.BytesIO(content))
+    return made, artifacts.ensure(made, write)
 
 
-def _members(package: metadata.Distribution) -> Iterator[Member]:
+def members_of(package: metadata.Distribution) -> Iterator[Member]:
+    """What goes to hosts, by name; nothing of it is read.
+
+    Raises:
+        ClusterError: the package does not record its files' digests.
+    """
     for file in sorted(package.files or (), key=str):
         if WANTED.fullmatch(str(file)) and not LEFT_OUT.match(str(file)):
             if file.hash is None:
-                raise ClusterError(f"{file} has no digest in PySpark's record: run `make setup`.")
-            digest = base64.urlsafe_b64decode(file.hash.value + "=").hex()
+                raise ClusterError(f"PySpark records no digest of {file}: run `make setup`.")
+            # The record leaves out base64's padding, one sign for 32 bytes.
+            digest = base64.urlsafe_b64decode(f"{file.hash.value}=").hex()
             name = str(file).removeprefix("pyspark/")
             yield Member(name=name, source=Path(str(file.locate())), digest=digest)
