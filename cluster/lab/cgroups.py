@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import ClusterError
@@ -82,7 +83,7 @@ def remove(lab: str, *, root: Path = ROOT) -> None:
     for folder in _folders(lab, "", root):
         folder.rmdir()
     for top in _tops(root):
-        if (top / FOLDER).is_dir() and not any((top / FOLDER).glob("*/")):
+        with suppress(OSError):  # another lab's are there, or it is gone
             (top / FOLDER).rmdir()
 
 

@@ -71,7 +71,7 @@ def ensure(
 ) -> Path:
     """The folder of the image that fits the roles, built where it is missing.
 
-    A new one takes the place of the oldest, unless a lab uses that (``used``).
+    A new one takes the place of the one used longest ago, unless a lab has that (``used``).
 
     Raises:
         ClusterError: mmdebstrap or a role failed; the sentence names the log.
@@ -82,6 +82,7 @@ def ensure(
             base = _ensure_base(cache, say)
             _build(image, base=base, repository=repository, say=say)
             _prune(cache / "images", used)
+        os.utime(image)  # the one used longest ago goes first
     return image
 
 

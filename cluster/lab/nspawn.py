@@ -66,8 +66,8 @@ class Lab:
     ) -> list[str]:
         """Start the machines that are not running; returns their names once they have booted.
 
-        ``image`` is asked for one only when a lab is made. A machine that ran before keeps what it holds. When it fails or is stopped, a lab that was
-        not there before is taken down again.
+        ``image`` is asked only when a lab is made. A machine that ran before keeps what it holds.
+        When it fails or is stopped, a lab that was not there before is taken down again.
         """
         machines = machines_of(inventory)
         with self._locked():
@@ -112,17 +112,21 @@ class Lab:
         (self.folder / "machines").write_text(repr(machines))
         below = self._image(image)
         say(f"Starting {', '.join(machine.name for machine in stopped)}")
+        processes = []
         for machine in stopped:
             _furnish(self.folder / machine.name, machine, public)
-            self._start(machine, below)
+            processes.append(self._start(machine, below))
         keys = {m.name: " ".join(_host_key(self.folder / m.name).split()[:2]) for m in machines}
         access.write(self.inventory, self.name, machines, keys)
         say("Waiting until they have booted")
-        with ThreadPoolExecutor(len(stopped)) as pool:
-            list(pool.map(self._wait, stopped))
+        pool = ThreadPoolExecutor(len(stopped))
+        try:
+            list(pool.map(self._wait, stopped, processes))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # at Ctrl-C nobody waits for a boot
         return [machine.name for machine in stopped]
 
-    def _start(self, machine: Machine, image: Path) -> None:
+    def _start(self, machine: Machine, image: Path) -> subprocess.Popen[bytes]:
         folder = self.folder / machine.name
         groups = cgroups.make(
             self.name, machine.name, cpus=machine.cpus, memory_mb=machine.memory_mb
@@ -132,7 +136,7 @@ class Lab:
         arguments += [machine.name, namespace, *groups]
         own = ["unshare", "--mount", "--propagation", "private", "bash", "-euc", MACHINE, "machine"]
         with (folder / "console.log").open("ab") as console:
-            subprocess.Popen(
+            return subprocess.Popen(
                 [*own, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -141,7 +145,7 @@ class Lab:
                 start_new_session=True,
             )
 
-    def _wait(self, machine: Machine) -> None:
+    def _wait(self, machine: Machine, process: subprocess.Popen[bytes]) -> None:
         """Until systemd in the machine says that its start is over."""
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         said = "it does not answer"
@@ -156,8 +160,8 @@ class Lab:
             if done.stdout.strip() in {"running", "degraded"}:
                 return
             said = " ".join((done.stdout or done.stderr).split()) or said
-            if not cgroups.processes(self.name, machine.name):
-                said = "it ended"
+            if process.poll() is not None:
+                said = f"it ended with {process.returncode}"
                 break
             time.sleep(0.3)
         console = self.folder / machine.name / "console.log"
