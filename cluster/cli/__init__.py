@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from cluster.cli.bench import bench
+from cluster.cli.deploy import deploy
+from cluster.cli.doctor import doctor
 from cluster.cli.lab import lab
 from cluster.cli.model import model
 from cluster.cli.report import report
@@ -60,6 +62,9 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
 
     \b
     Examples:
+      cluster lab up
+      cluster deploy
+      cluster doctor
       cluster run --mode local --input photos/ --output runs/photos
       cluster report runs/photos
       cluster model info yolact-shapes
@@ -68,7 +73,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     ctx.obj = inventory
 
 
-for command in (lab, run, report, model, bench):
+for command in (lab, deploy, doctor, run, report, model, bench):
     main.add_command(command)
 
 if __name__ == "__main__":
