@@ -81,8 +81,8 @@ def ensure(
         if not image.is_dir():
             base = _ensure_base(cache, say)
             _build(image, base=base, repository=repository, say=say)
-            _prune(cache / "images", used)
         os.utime(image)  # the one used longest ago goes first
+        _prune(cache / "images", used)
     return image
 
 
@@ -138,8 +138,8 @@ def _build(image: Path, *, base: Path, repository: Path, say: Callable[[str], No
 
 def _prune(folder: Path, used: Collection[Path]) -> None:
     images = sorted(folder.glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for image in images[KEPT:]:
-        if image not in used:
+    for number, image in enumerate(images):
+        if image.suffix == ".part" or (number >= KEPT and image not in used):
             shutil.rmtree(image)
 
 
