@@ -52,7 +52,7 @@ def up(path: Path, provider: str) -> None:
     machines = machines_of(inventory)
     requirements.check(machines)
 
-    def build() -> Path:
+    def build() -> str:
         used = nspawn.images_in_use()
         return image.ensure(repository=repository(), cache=cache(), used=used, say=_say)
 

@@ -1,7 +1,7 @@
-"""The labs' image: Debian by mmdebstrap, then the install part of the Ansible roles in it.
+"""The labs' image: Debian by mmdebstrap, and above it the install part of the Ansible roles.
 
-Both are kept in the cache by the digest of what they are made from, so a change of a role's install
-part makes a new image on the same Debian.
+Two layers for overlayfs, each kept in the cache by the digest of what it is made from: a change of
+a role's install part makes a new upper layer on the same Debian.
 """
 
 import fcntl
@@ -21,7 +21,8 @@ from cluster.inventory import ansible
 from cluster.lab.access import USER
 
 RELEASE = "bookworm"
-KEPT = 3  # images; each is some 1.2 GB
+BASES = "bases"
+KEPT = 3  # upper layers; each is some 0.8 GB
 PACKAGES = [
     *("dbus", "systemd", "systemd-sysv", "sudo", "procps", "iproute2", "openssh-server"),
     *("python3", "python3-apt"),  # what Ansible needs
@@ -51,7 +52,8 @@ SOURCES = (
 # Mounts and processes of the build are in namespaces of their own: they end with it, however it
 # ends. Packages' scripts ask policy-rc.d whether daemons may start.
 BUILD = r"""
-root=$1; shift
+base=$1 layer=$2 root=$3; shift 3
+mount -t overlay -o "lowerdir=$base,upperdir=$layer/upper,workdir=$layer/work" overlay "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
@@ -67,23 +69,24 @@ rm "$root/usr/sbin/policy-rc.d"
 
 
 def ensure(
-    *, repository: Path, cache: Path, used: Collection[Path], say: Callable[[str], None]
-) -> Path:
-    """The folder of the image that fits the roles, built where it is missing.
+    *, repository: Path, cache: Path, used: Collection[str], say: Callable[[str], None]
+) -> str:
+    """The image that fits the roles, built where it is missing, as overlayfs's ``lowerdir``.
 
     A new one takes the place of the one used longest ago, unless a lab has that (``used``).
 
     Raises:
         ClusterError: mmdebstrap or a role failed; the sentence names the log.
     """
-    image = cache / "images" / digest(repository)
-    with _locked(cache / "images"):
-        if not image.is_dir():
-            base = _ensure_base(cache, say)
-            _build(image, base=base, repository=repository, say=say)
-        os.utime(image)  # the one used longest ago goes first
-        _prune(cache / "images", used)
-    return image
+    folder = cache / "images"
+    layer = folder / digest(repository)
+    with _locked(folder):
+        base = _ensure_base(folder, say)
+        if not layer.is_dir():
+            _build(layer, base=base, repository=repository, say=say)
+        os.utime(layer)  # the one used longest ago goes first
+        _prune(folder, used)
+    return f"{layer}:{base}"
 
 
 def digest(repository: Path) -> str:
@@ -99,48 +102,48 @@ def digest(repository: Path) -> str:
 
 def _base_name() -> str:
     recipe = json.dumps([RELEASE, PACKAGES, CUSTOMISE])
-    return f"{RELEASE}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.tar"
+    return f"{RELEASE}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
 
 
-def _ensure_base(cache: Path, say: Callable[[str], None]) -> Path:
-    base = cache / "images" / _base_name()
-    if not base.exists():
+def _ensure_base(folder: Path, say: Callable[[str], None]) -> Path:
+    base = folder / BASES / _base_name()
+    if not base.is_dir():
         say("Making Debian's base by mmdebstrap")
-        part = base.with_suffix(".part")
+        part = base.with_name(f"{base.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(exist_ok=True)
         options = [f"--customize-hook={line}" for line in CUSTOMISE]
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", *options]
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
         command += [f"--include={','.join(PACKAGES)}", RELEASE, str(part)]
-        _run(command, log=base.with_suffix(".log"))
+        _run(command, log=folder / f"{base.name}.log")
         part.rename(base)
     return base
 
 
-def _build(image: Path, *, base: Path, repository: Path, say: Callable[[str], None]) -> None:
-    part = image.with_name(f"{image.name}.part")
+def _build(layer: Path, *, base: Path, repository: Path, say: Callable[[str], None]) -> None:
+    say("Installing what the roles need into the image, over a chroot connection")
+    part, log = layer.with_name(f"{layer.name}.part"), layer.with_name(f"{layer.name}.log")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    log = image.with_name(f"{image.name}.log")
-    say("Unpacking Debian's base")
-    _run(["tar", "-xpf", str(base), "-C", str(part), "--numeric-owner"], log=log)
-    say("Installing what the roles need, over a chroot connection")
-    inventory = image.with_name(f"{image.name}.inventory.yml")
-    where = {"ansible_connection": "community.general.chroot", "ansible_host": str(part)}
+    for name in ("upper", "work", "root"):
+        (part / name).mkdir(parents=True)
+    root, inventory = part / "root", part / "inventory.yml"
+    where = {"ansible_connection": "community.general.chroot", "ansible_host": str(root)}
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"image": where}}}))
     play = [ansible("ansible-playbook"), "-i", str(inventory), "playbooks/image.yml"]
     own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-    own += ["--mount-proc", "bash", "-euc", BUILD, "build"]
-    try:
-        _run([*own, str(part), *play], log=log, cwd=repository)
-    finally:
-        inventory.unlink()
-    part.rename(image)
+    own += ["--mount-proc", "bash", "-euc", BUILD, "build", str(base), str(part), str(root)]
+    _run([*own, *play], log=log, cwd=repository)
+    (part / "upper").rename(layer)
+    shutil.rmtree(part)
 
 
-def _prune(folder: Path, used: Collection[Path]) -> None:
-    images = sorted(folder.glob("*/"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for number, image in enumerate(images):
-        if image.suffix == ".part" or (number >= KEPT and image not in used):
-            shutil.rmtree(image)
+def _prune(folder: Path, used: Collection[str]) -> None:
+    layers = [path for path in folder.glob("*/") if path.name != BASES]
+    layers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    in_use = {path for lower in used for path in lower.split(":")}
+    for number, layer in enumerate(layers):
+        if layer.suffix == ".part" or (number >= KEPT and str(layer) not in in_use):
+            shutil.rmtree(layer)
 
 
 def _run(command: list[str], *, log: Path, cwd: Path | None = None) -> None:

@@ -23,7 +23,7 @@ from cluster.lab import access, cgroups, network
 from cluster.lab.machines import Machine, machines_of
 
 LABS = Path("/var/lib/cluster/labs")
-IMAGE = "image"  # in a lab's folder: the path of the image below its machines
+IMAGE = "image"  # in a lab's folder: the layers below its machines, as overlayfs takes them
 DATA_MB = 10_240
 BOOT_TIMEOUT_S = 120.0
 # Joins its cgroups, mounts the root (image below, changes above) and the data file system, and runs
@@ -62,7 +62,7 @@ class Lab:
         return cls(name=name, inventory=path, folder=LABS / name)
 
     def up(
-        self, inventory: Inventory, image: Callable[[], Path], say: Callable[[str], None]
+        self, inventory: Inventory, image: Callable[[], str], say: Callable[[str], None]
     ) -> list[str]:
         """Start the machines that are not running; returns their names once they have booted.
 
@@ -98,7 +98,7 @@ class Lab:
     def _up(
         self,
         machines: tuple[Machine, ...],
-        image: Callable[[], Path],
+        image: Callable[[], str],
         say: Callable[[str], None],
     ) -> list[str]:
         stopped = [machine for machine in machines if self.state(machine.name) != "running"]
@@ -126,7 +126,7 @@ class Lab:
             pool.shutdown(wait=False, cancel_futures=True)  # at Ctrl-C nobody waits for a boot
         return [machine.name for machine in stopped]
 
-    def _start(self, machine: Machine, image: Path) -> subprocess.Popen[bytes]:
+    def _start(self, machine: Machine, image: str) -> subprocess.Popen[bytes]:
         folder = self.folder / machine.name
         groups = cgroups.make(
             self.name, machine.name, cpus=machine.cpus, memory_mb=machine.memory_mb
@@ -174,12 +174,12 @@ class Lab:
         config = self.inventory / access.FOLDER / access.SSH_CONFIG
         return ["ssh", "-q", "-F", str(config), "-o", "ConnectTimeout=5", machine]
 
-    def _image(self, image: Callable[[], Path]) -> Path:
+    def _image(self, image: Callable[[], str]) -> str:
         """The image a lab began with stays below it until it is taken down."""
         kept = self.folder / IMAGE
         if not kept.exists():
-            kept.write_text(str(image()))
-        return Path(kept.read_text())
+            kept.write_text(image())
+        return kept.read_text()
 
     def _changed(self, machines: tuple[Machine, ...]) -> str:
         path = self.folder / "machines"
@@ -224,9 +224,9 @@ def labs() -> list[Lab]:
     return found
 
 
-def images_in_use() -> set[Path]:
-    """The images below the labs of this computer."""
-    return {Path(path.read_text()) for path in LABS.glob(f"*/{IMAGE}")}
+def images_in_use() -> set[str]:
+    """The images below the labs of this computer, as they are mounted."""
+    return {path.read_text() for path in LABS.glob(f"*/{IMAGE}")}
 
 
 def _furnish(folder: Path, machine: Machine, public_key: str) -> None:
