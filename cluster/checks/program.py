@@ -12,6 +12,7 @@ from cluster.inventory import Host
 from cluster.ssh import Fleet, SshError
 
 REMOTE = Path(__file__).with_name("remote")
+READS_CGROUPS = ("facts", "cpu")
 # How much longer the connection is given than the program.
 GRACE_S = 10.0
 # `timeout` ended it.
@@ -34,9 +35,8 @@ def call(
     Raises:
         ClusterError: the host cannot be reached, or the program failed there.
     """
-    source = (REMOTE / f"{program}.py").read_text(encoding="utf-8")
-    if program == "facts":
-        source = f"{inspect.getsource(job.cgroup)}\n\n{source}"
+    own = (REMOTE / f"{program}.py").read_text(encoding="utf-8")
+    source = f"{inspect.getsource(job.cgroup)}\n\n{own}" if program in READS_CGROUPS else own
     command = COMMAND.format(
         source=shlex.quote(source),
         seconds=seconds,

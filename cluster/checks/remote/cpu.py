@@ -2,6 +2,8 @@
 
 A unit is one compression of the same 64 KiB. It runs in C, so threads do not wait for one another.
 Each measurement takes a fixed time, long against the 100 ms in which a quota is renewed.
+
+Comes after the text of job/cgroup.py, which reads what the host may use of its CPUs.
 """
 
 import json
@@ -42,35 +44,31 @@ def measure(threads: int, seconds: float) -> dict[str, Any]:
     return {
         "threads": threads,
         "units_per_s": sum(done) / wall,
-        "cpu_share": (time.process_time() - cpu) / wall,  # CPUs that the work really had
+        "cpus_used": (time.process_time() - cpu) / wall,
     }
 
 
-def busy() -> list[int]:
-    """CPU time of this host since it started: all, idle, and taken by other guests."""
+def stolen() -> tuple[int, int]:
+    """CPU time of this host since it started: what other guests of its machine took, and all."""
     with open("/proc/stat", encoding="utf-8") as file:  # noqa: PTH123
         times = [int(number) for number in file.readline().split()[1:9]]
-    return [sum(times), times[3] + times[4], times[7]]
+    return times[7], sum(times)
 
 
 def main() -> None:
-    """Measure, and say how busy the host was just before."""
-    seconds = float(sys.argv[1])
-    before = busy()
-    time.sleep(0.5)
-    total, idle, _ = (now - then for now, then in zip(busy(), before, strict=True))
-    threads = len(os.sched_getaffinity(0))
-    start = busy()
-    single, every = measure(1, seconds), measure(threads, seconds)
-    ticks, _, stolen = (now - then for now, then in zip(busy(), start, strict=True))
+    """Measure one thread, then as many as there are CPUs."""
+    seconds, before = float(sys.argv[1]), stolen()
+    single = measure(1, seconds)
+    every = measure(len(os.sched_getaffinity(0)), seconds)
+    taken, ticks = (now - then for now, then in zip(stolen(), before, strict=True))
     print(
         json.dumps(
             {
-                "zlib": zlib.ZLIB_RUNTIME_VERSION,
                 "single": single,
                 "all": every,
-                "busy_before": 1 - idle / max(total, 1),
-                "stolen": stolen / max(ticks, 1),
+                "cpus_allowed": cpu_quota(),  # type: ignore[name-defined]  # noqa: F821
+                "stolen": taken / max(ticks, 1),
+                "zlib": zlib.ZLIB_RUNTIME_VERSION,
             }
         )
     )
