@@ -13,6 +13,7 @@ from cluster.cli.lab import lab
 from cluster.cli.model import model
 from cluster.cli.report import report
 from cluster.cli.run import run
+from cluster.cli.status import status
 from cluster.errors import FAILED, exit_code
 from cluster.inventory import DEFAULT, VARIABLE
 from job.errors import JobError
@@ -64,6 +65,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     Examples:
       cluster lab up
       cluster deploy
+      cluster status
       cluster doctor
       cluster run --mode local --input photos/ --output runs/photos
       cluster report runs/photos
@@ -73,7 +75,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     ctx.obj = inventory
 
 
-for command in (lab, deploy, doctor, run, report, model, bench):
+for command in (lab, deploy, status, doctor, run, report, model, bench):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""``cluster status``: what runs, by its own word."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cluster.cli.inventory import pass_inventory
+from cluster.cli.output import console, format_option
+from cluster.errors import FAILED
+from cluster.inventory import Inventory
+from cluster.status import ClusterStatus, HostStatus, ServiceStatus
+from cluster.status import status as ask
+
+GIBIBYTE = 2**30
+
+
+@click.command()
+@format_option
+@pass_inventory
+def status(path: Path, /, format_: str) -> None:
+    """Show each host's services: ready or not, by their own word.
+
+    A NodeManager is ready when the ResourceManager lists it as running, a DataNode when the
+    NameNode calls it live and is out of safe mode itself, and so on: that systemd has started a
+    process is not enough. Ends with 1 where something is down.
+
+    \b
+    Examples:
+      cluster status
+      cluster -i inventory/lab-hetero status --format json
+    """
+    found = ask(Inventory.load(path))
+    if format_ == "json":
+        click.echo(json.dumps({"inventory": str(path), **found.to_json()}))
+    else:
+        _show(found)
+    if not found.ready:
+        sys.exit(FAILED)
+
+
+def _show(found: ClusterStatus) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("host", "service", "state", "for", "version"):
+        table.add_column(name)
+    table.add_column("memory MiB", justify="right")
+    table.add_column("vcores", justify="right")
+    table.add_column("note", overflow="fold")
+    for host in found.hosts:
+        _add_rows(table, host)
+    console.print(table)
+    for line in _wholes(found):
+        console.print(line)
+    down = [
+        f"{host.host} {service.service}"
+        for host in found.hosts
+        for service in host.services
+        if not service.ready
+    ]
+    lost = [host.host for host in found.hosts if host.error]
+    if found.ready:
+        console.print("[green]All services are ready.[/]")
+    if lost:
+        console.print(Text(f"Cannot be reached: {', '.join(lost)}", style="red"))
+    if down:
+        console.print(Text(f"Not ready: {', '.join(down)}", style="red"))
+
+
+def _add_rows(table: Table, host: HostStatus) -> None:
+    if host.error:
+        table.add_row(host.host, "", Text("unreachable", style="red"), *[""] * 4, host.error)
+    name = "" if host.error else host.host
+    for service in host.services:
+        table.add_row(name, *_cells(service))
+        name = ""
+    table.add_section()
+
+
+def _cells(service: ServiceStatus) -> list[str | Text]:
+    amounts = service.amounts
+    return [
+        service.service,
+        Text(service.state, style="green" if service.ready else "red"),
+        _duration(time.time() - service.since) if service.since else "-",
+        service.version or "-",
+        f"{amounts.used_memory_mb} of {amounts.memory_mb}" if amounts else "",
+        f"{amounts.used_vcores} of {amounts.vcores}" if amounts else "",
+        _note(service),
+    ]
+
+
+def _note(service: ServiceStatus) -> Text:
+    changed = [Path(file).name for file in service.changed]
+    notes = [
+        service.why,
+        f"changed since it started: {', '.join(changed)}" if changed else "",
+        f"restarted {service.restarts} times" if service.restarts else "",
+    ]
+    return Text("; ".join(note for note in notes if note), style="yellow" if changed else "")
+
+
+def _wholes(found: ClusterStatus) -> list[str]:
+    lines = []
+    if namenode := found.namenode:
+        bad = {
+            "missing blocks": namenode.missing_blocks,
+            "blocks with too few copies": namenode.under_replicated_blocks,
+        }
+        notes = [f", {number} {what}" for what, number in bad.items() if number]
+        lines.append(
+            f"HDFS   {namenode.used_bytes / GIBIBYTE:.1f} of"
+            f" {namenode.capacity_bytes / GIBIBYTE:.1f} GiB used{''.join(notes)}"
+        )
+    if manager := found.resource_manager:
+        lines.append(
+            f"YARN   {manager.used_memory_mb} of {manager.memory_mb} MiB and {manager.used_vcores}"
+            f" of {manager.vcores} vcores used, {len(manager.applications)} applications"
+        )
+    if master := found.master:
+        lines.append(f"Spark  {len(master.applications)} applications on its own master")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units, as 3h 5m."""
+    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    left, parts = max(0, int(seconds)), list[str]()
+    for name, size in units:
+        number, left = divmod(left, size)
+        if number or parts:
+            parts.append(f"{number}{name}")
+    return " ".join(parts[:2]) or "0s"
