@@ -64,6 +64,12 @@ sysctl_writable:
   description: Whether kernel settings can be written. In containers they are read-only.
   returned: always
   type: bool
+open_files:
+  description:
+    - The open files that a login can be allowed, which is the hard limit of process 1. A container
+      may have to do with few.
+  returned: always
+  type: int
 missing_packages:
   description: Those of O(packages) that are not installed, in the order given.
   returned: always
@@ -92,15 +98,17 @@ def main():
     )
     granted_mb, granted_cpus = module.params["memory_mb"], module.params["cpus"]
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read("/proc/meminfo") or "", re.MULTILINE))
-    limits = [int(memory["MemTotal"]) / 1024, memory_limit_mb(), granted_mb]
+    memory_limits = [int(memory["MemTotal"]) / 1024, memory_limit_mb(), granted_mb]
+    open_files = re.search(r"^Max open files +\d+ +(\d+)", read("/proc/1/limits"), re.MULTILINE)
     there = installed(read("/var/lib/dpkg/status") or "")
     module.exit_json(
         changed=False,
-        memory_mb=int(min(limit for limit in limits if limit is not None)),
+        memory_mb=int(min(limit for limit in memory_limits if limit is not None)),
         cpus=min(cpus for cpus in (cpu_quota(), granted_cpus) if cpus is not None),
         container=(read("/run/systemd/container") or "").strip(),
         swap_mb=int(memory["SwapTotal"]) // 1024,
         swappiness=int(read(SWAPPINESS) or 60),
+        open_files=int(open_files[1]),
         sysctl_writable=os.access(SWAPPINESS, os.W_OK),
         missing_packages=[name for name in module.params["packages"] if name not in there],
     )

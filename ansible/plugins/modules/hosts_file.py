@@ -43,9 +43,7 @@ def renewed(text, hosts):
     """The text of the file as it has to be."""
     outside = re.sub(rf"^{BEGIN}\n(?:.*\n)*?{END}\n", "", text, flags=re.MULTILINE)
     lines = [
-        line
-        for line in map(lambda old: _without(old, hosts), outside.splitlines())
-        if line is not None
+        line for line in (_without(old, hosts) for old in outside.splitlines()) if line is not None
     ]
     block = [f"{address} {name}" for name, address in hosts.items()]
     return "\n".join([*lines, BEGIN, *block, END, ""])
