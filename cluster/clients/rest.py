@@ -53,7 +53,8 @@ class Fields:
             found = json.loads(self.text(name))
         except json.JSONDecodeError as error:
             raise UnknownAnswerError(f"{source} is no JSON.") from error
-        return {key: _object(value, f"{source} {key}") for key, value in found.items()}
+        values = _object(found, source).values
+        return {key: _object(value, f"{source} {key}") for key, value in values.items()}
 
     def _get(self, name: str, kind: type[T]) -> T:
         value = self.values.get(name)
@@ -87,7 +88,7 @@ def _json(client: httpx.Client, path: str, query: Mapping[str, str]) -> tuple[An
     try:
         # The ResourceManager answers XML to who does not say.
         answer = client.get(path, params=query, headers={"Accept": "application/json"})
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise NoAnswerError(f"{source} does not answer: {error}.") from error
     if answer.is_error:
         raise NoAnswerError(f"{source} answers {answer.status_code} {answer.reason_phrase}.")
