@@ -34,9 +34,10 @@ EXAMPLES = r"""
     hosts: {node1: 192.0.2.11, node2: 192.0.2.12}
 """
 
-RETURN = "# "
+RETURN = ""
 
-BEGIN, END = "# The cluster's hosts, by Ansible", "# End of the cluster's hosts"
+BEGIN = "# The cluster's hosts, by Ansible"
+END = "# End of the cluster's hosts"
 
 
 def renewed(text, hosts):
