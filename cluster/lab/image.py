@@ -139,7 +139,8 @@ def _build(layer: Path, *, base: Path, repository: Path, say: Callable[[str], No
 
 def _prune(folder: Path, used: Collection[str]) -> None:
     layers = [path for path in folder.glob("*/") if path.name != BASES]
-    layers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    # A build that was cut off, whose lock is ours now, comes after all others.
+    layers.sort(key=lambda path: (path.suffix == ".part", -path.stat().st_mtime))
     in_use = {path for lower in used for path in lower.split(":")}
     for number, layer in enumerate(layers):
         if layer.suffix == ".part" or (number >= KEPT and str(layer) not in in_use):
