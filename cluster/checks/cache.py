@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from cluster.checks.base import Check, Facts, Verdict, reached, warning
-from cluster.checks.disk_space import DEFAULT_LIMIT, LIMIT
+from cluster.checks.disk_space import limits
 from cluster.inventory import Inventory
 
 TARGET = "yarn.nodemanager.localizer.cache.target-size-mb"
 DEFAULT_TARGET_MB = 10240
 LOCAL_FOLDERS = "yarn.nodemanager.local-dirs"
-# The packed environment of this toolkit, unpacked, with Spark's jars: 1.0 GB. The cache counts
-# unpacked bytes; the version before it and the one after must fit side by side.
-ENVIRONMENT_MB = 1100
+# A packed environment with Spark's jars and OpenVINO, unpacked. The cache counts unpacked bytes;
+# the version before it and the one after must fit side by side.
+ENVIRONMENT_MB = 2048
 VERSIONS = 2
 
 
@@ -30,22 +30,23 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
                     host,
                     f"The cache is cleaned down to {target} MiB; {VERSIONS} environments of"
                     f" {ENVIRONMENT_MB} MiB do not fit.",
-                    f"Raise {TARGET} to {2 * VERSIONS * ENVIRONMENT_MB} or more.",
+                    f"Raise hadoop_yarn_cache_mb to {2 * VERSIONS * ENVIRONMENT_MB} or more.",
                 )
             )
         folder = values[LOCAL_FOLDERS].split(",")[0].strip().removeprefix("file://")
         disk = next((disk for disk in known["disks"] if disk["folder"] == folder), None)
         if disk is None:
             continue
-        limit = float(values.get(LIMIT) or DEFAULT_LIMIT)
-        room = disk["free_mb"] + known["cache_mb"] - disk["size_mb"] * (1 - limit / 100)
+        most, least_mb = limits(values)
+        kept_free = max(least_mb, disk["size_mb"] * (1 - most / 100))
+        room = disk["free_mb"] + known["cache_mb"] - kept_free
         if target > room:
             findings.append(
                 warning(
                     host,
                     f"The cache may grow to {target} MiB, but {folder} has room for"
-                    f" {max(room, 0):.0f} MiB until YARN calls the disk bad at {limit:.0f} %.",
-                    f"Lower {TARGET}, or give {folder} a larger disk.",
+                    f" {max(room, 0):.0f} MiB until YARN calls the disk bad.",
+                    "Lower hadoop_yarn_cache_mb, or give the folder a larger disk.",
                 )
             )
     return Verdict(
@@ -60,7 +61,6 @@ CHECK = Check(
     name="cache",
     title="localiser cache",
     why="An environment that is cleaned away between two runs is copied and unpacked at each:"
-    " minutes"
-    " instead of seconds until the first image.",
+    " minutes instead of seconds until the first image.",
     judge=judge,
 )

@@ -23,7 +23,13 @@ FOLDER_SETTINGS = (
     cache.LOCAL_FOLDERS,
     "yarn.nodemanager.log-dirs",
 )
-SETTINGS = (*FOLDER_SETTINGS, cache.TARGET, disk_space.LIMIT, memory.YARN_SETTING)
+SETTINGS = (
+    *FOLDER_SETTINGS,
+    cache.TARGET,
+    memory.YARN_SETTING,
+    disk_space.LIMIT_PERCENT,
+    disk_space.LIMIT_FREE_MB,
+)
 CONFIGURATION = ("/etc/hadoop/conf/hdfs-site.xml", "/etc/hadoop/conf/yarn-site.xml")
 
 

@@ -35,9 +35,8 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
                     host,
                     f"A CPU is held to {min(allowed) / 1000:.0f} MHz; it can do"
                     f" {max(possible) / 1000:.0f} MHz.",
-                    "Lift the limit: `cpupower frequency-set -u"
-                    f" {max(possible) / 1000:.0f}MHz`; see which tool set it (tlp, thermald,"
-                    " BIOS).",
+                    f"Lift the limit: `cpupower frequency-set -u {max(possible) / 1000:.0f}MHz`;"
+                    " see which tool set it (tlp, thermald, BIOS).",
                 )
             )
         if throttles := cpu["thermal_throttles"]:

@@ -102,8 +102,7 @@ CHECK = Check(
     name=NAME,
     title="CPU speed",
     why="The slowest host decides when a job is done. What a host does when nothing else runs is"
-    " also"
-    " its own yardstick for telling a fault from an old machine.",
+    " also its own yardstick for telling a fault from an old machine.",
     judge=judge,
     probe=probe,
 )

@@ -52,7 +52,6 @@ CHECK = Check(
     name="exposure",
     title="listening beyond the cluster",
     why="Nothing in a cluster without Kerberos asks who is calling: an open YARN REST port is"
-    " remote"
-    " code execution for whoever finds it, and it is found within hours.",
+    " remote code execution for whoever finds it, and it is found within hours.",
     judge=judge,
 )

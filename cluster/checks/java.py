@@ -55,8 +55,7 @@ def _numbers(version: str) -> list[int]:
 CHECK = Check(
     name="java",
     title="Java version",
-    why="Driver, executors and daemons talk in serialised Java objects, and only Java 17 is"
-    " tried with"
-    " these versions of Hadoop and Spark.",
+    why="Driver, executors and daemons talk in serialised Java objects, and only Java 17 is tried"
+    " with these versions of Hadoop and Spark.",
     judge=judge,
 )

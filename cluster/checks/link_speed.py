@@ -108,18 +108,17 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
         for host in inventory.hosts
         if "lab_bandwidth_mbit" in host.variables
     }
-    free = [rate for one, other, rate in pairs if not {one, other} & set(declared)]
-    middle = median(free) if free else None
     for way, mine in (("sends", 0), ("gets", 1)):
-        for host in rates:
-            ends = [(pair, pair[2]) for pair in pairs if pair[mine] == host]
-            if not ends:
-                continue
-            best, rate = max(ends, key=lambda end: end[1])
-            neighbour = best[1 - mine]
-            findings += _held_against(
-                host, f"{way} {rate:.0f} Mbit/s", neighbour, rate, declared, middle
-            )
+        best: dict[str, tuple[float, str]] = {}
+        for pair in pairs:
+            host, neighbour = pair[mine], pair[1 - mine]
+            best[host] = max(best.get(host, (0.0, "")), (pair[2], neighbour))
+        free = [rate for host, (rate, _) in best.items() if host not in declared]
+        middle = median(free) if free else 0.0
+        for host, (rate, neighbour) in best.items():
+            limits = [declared[end] for end in (host, neighbour) if end in declared]
+            what = f"It {way} {rate:.0f} Mbit/s"
+            findings += _held_against(host, what, rate, limits, middle)
     return Verdict(
         summary=span((rate for *_, rate in pairs), "Mbit/s") + f" over {len(pairs)} ways",
         findings=tuple(findings),
@@ -127,30 +126,24 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
 
 
 def _held_against(
-    host: str,
-    what: str,
-    neighbour: str,
-    rate: float,
-    declared: Mapping[str, float],
-    middle: float | None,
+    host: str, what: str, rate: float, limits: Sequence[float], middle: float
 ) -> list[Finding]:
+    """Against the least declared limit of the two ends, or against the hosts' median."""
     look = (
         "See cable, switch port and duplex (`ethtool`), or the radio link; and what else is sent."
     )
-    if host in declared:
-        limit = min(declared[host], declared.get(neighbour, declared[host]))
-        if rate < SLOWER * limit:
-            return [warning(host, f"It {what}, declared are {limit:g}.", look)]
-        if rate > FASTER * limit:
-            return [
-                warning(
-                    host,
-                    f"It {what}, more than the {limit:g} that are declared.",
-                    "The limit is not applied: `cluster lab down`, then `cluster lab up`.",
-                )
-            ]
-    elif middle and neighbour not in declared and rate < OF_PEERS * middle:
-        return [warning(host, f"It {what}, the hosts' median is {middle:.0f}.", look)]
+    if limits and rate < SLOWER * min(limits):
+        return [warning(host, f"{what}, declared are {min(limits):g}.", look)]
+    if limits and rate > FASTER * min(limits):
+        return [
+            warning(
+                host,
+                f"{what}, more than the {min(limits):g} that are declared.",
+                "The limit is not applied: `cluster lab down`, then `cluster lab up`.",
+            )
+        ]
+    if not limits and rate < OF_PEERS * middle:
+        return [warning(host, f"{what}, the hosts' median is {middle:.0f}.", look)]
     return []
 
 
@@ -185,8 +178,7 @@ CHECK = Check(
     name=NAME,
     title="link speed",
     why="Environments, images and results cross it. At 26 Mbit/s an environment of 0.8 GB takes"
-    " four"
-    " minutes.",
+    " four minutes.",
     judge=judge,
     probe=probe,
 )

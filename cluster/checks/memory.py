@@ -30,8 +30,7 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
                     host,
                     f"More memory is promised than there is: {numbers}.",
                     "Lower hadoop_yarn_memory_mb or spark_worker_memory_mb of the host or its"
-                    " class,"
-                    " then `cluster deploy`.",
+                    " class, then `cluster deploy`.",
                 )
             )
         elif total > has * (1 - LEFT_OVER):

@@ -68,7 +68,6 @@ CHECK = Check(
     name="names",
     title="name resolution",
     why="Daemons register under their names: one that looks up its own as 127.0.1.1 tells the"
-    " others"
-    " an address that leads back to themselves.",
+    " others an address that leads back to themselves.",
     judge=judge,
 )

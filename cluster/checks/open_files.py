@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from cluster.checks.base import Check, Facts, Verdict, problem, reached, warning
 from cluster.inventory import Inventory
 
-WANTED = 32768
+# A DataNode serves 4096 transfers at once, each with a block, its checksums and two sockets.
+WANTED = 16384
 LEAST = 4096
 
 
@@ -23,7 +24,8 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
                     (problem if limit < LEAST else warning)(
                         host,
                         f"{unit} may open {limit} files, fewer than {WANTED}.",
-                        f"`cluster deploy` sets LimitNOFILE; then restart {unit}.",
+                        "Raise LimitNOFILE of its unit and restart it; a container has no more"
+                        " than its host.",
                     )
                 )
     return Verdict(
@@ -38,7 +40,6 @@ CHECK = Check(
     name="open-files",
     title="open-file limit",
     why="Each block being read or written is an open file and a socket; at the limit a DataNode"
-    " drops"
-    " its connections and jobs fail far from the cause.",
+    " drops its connections and jobs fail far from the cause.",
     judge=judge,
 )

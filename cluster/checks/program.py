@@ -35,8 +35,7 @@ def call(
     Raises:
         ClusterError: the host cannot be reached, or the program failed there.
     """
-    own = (REMOTE / f"{program}.py").read_text(encoding="utf-8")
-    source = f"{inspect.getsource(job.cgroup)}\n\n{own}" if program in READS_CGROUPS else own
+    source = source_of(program)
     command = COMMAND.format(
         source=shlex.quote(source),
         seconds=seconds,
@@ -61,3 +60,9 @@ def call(
             " shell print something when it starts?"
         ) from error
     return answer
+
+
+def source_of(program: str) -> str:
+    """The text of remote/PROGRAM.py with what it comes after."""
+    own = (REMOTE / f"{program}.py").read_text(encoding="utf-8")
+    return f"{inspect.getsource(job.cgroup)}\n\n{own}" if program in READS_CGROUPS else own

@@ -19,9 +19,8 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
                 host,
                 f"Swap is on: {whose} has {swap['size_mb']} MiB, {swap['used_mb']} MiB of it used,"
                 f" vm.swappiness {swap['swappiness']}.",
-                "Turn it off (`swapoff -a`, and its line in /etc/fstab), or keep vm.swappiness"
-                " at 1;"
-                " not done by --fix, since what is swapped out must fit into memory again.",
+                "Turn it off (`swapoff -a`, and its line in /etc/fstab), or keep vm.swappiness at"
+                " 1; not done by --fix, since what is swapped out must fit into memory again.",
             )
         )
     return Verdict(
@@ -33,7 +32,6 @@ CHECK = Check(
     name="swap",
     title="swap",
     why="A collector that walks a heap in swap stops the daemon for minutes, and an executor in"
-    " swap is"
-    " a slow host that no one can see the reason of.",
+    " swap is a slow host that no one can see the reason of.",
     judge=judge,
 )
