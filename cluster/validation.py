@@ -42,8 +42,6 @@ NEEDS = (
 )
 LAB_NUMBERS = ("lab_cpus", "lab_memory_mb", "lab_bandwidth_mbit")
 OTHERS = ("cluster_address",)
-# What Ansible itself reads, and adds to what it lists.
-ANSIBLE = re.compile(r"ansible_\w+|environment")
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 # Sums over the memory of a lab's machine: what a host in the group gives away there.
 MEMORY = {
@@ -169,8 +167,8 @@ def _variables(inventory: Inventory, found: tuple[Place, ...], options: Options)
     seen: set[tuple[Path | None, str]] = set()
     for host in inventory.hosts:
         for name, value in host.variables.items():
-            # A name with an underscore before it is the inventory's own, for its templates.
-            if ANSIBLE.fullmatch(name) or name.startswith("_"):
+            # Ansible's own, and with an underscore the inventory's own, for its templates.
+            if name.startswith(("ansible_", "_")):
                 continue
             wrong = _wrong(name, value, known, options)
             file = place_of(found, host, name) if wrong else None
@@ -185,9 +183,7 @@ def _wrong(name: str, value: object, known: set[str], options: Options) -> str |
     if name not in known:
         return f"known to no role{_nearest(name, known)}: correct it, or take it out"
     if name in LAB_NUMBERS:
-        wanted = (
-            None if _is_positive(value) else "a number above 0, which no template gives Vagrant"
-        )
+        wanted = None if _is_positive(value) else "a number above 0, not a template"
     else:
         wanted = None if _is_template(value) else _other_type(name, value, options)
     return f"{value!r}, and must be {wanted}" if wanted else None
@@ -217,12 +213,12 @@ def _memory(inventory: Inventory, options: Options) -> Iterator[str]:
             has = host.variables.get("lab_memory_mb")
             said = {n: host.variables.get(n, options.get(n, {}).get("default")) for n in names}
             parts = {n: int(float(str(value))) for n, value in said.items() if _is_number(value)}
-            total = sum(parts.values())
-            if names[0] in parts and _is_number(has) and total > float(str(has)):
-                terms = " and ".join(f"{name} ({number})" for name, number in parts.items())
+            too_much = _is_number(has) and sum(parts.values()) > float(str(has))
+            if names[0] in parts and too_much:
+                terms = " + ".join(f"{name} ({number})" for name, number in parts.items())
                 yield (
-                    f"Host {host.name}: {terms} come to {total} MiB, and its lab_memory_mb is "
-                    f"{has}: lower {names[0]}, or raise lab_memory_mb."
+                    f"Host {host.name}: {terms} is more than its lab_memory_mb ({has}): "
+                    f"lower {names[0]}, or raise lab_memory_mb."
                 )
 
 
