@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from cluster import topology
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
 from cluster.errors import ClusterError
@@ -108,6 +109,19 @@ def status(path: Path, format_: str) -> None:
     for row in rows:
         table.add_row(*("" if value is None else f"{value}" for value in row.values()))
     console.print(table)
+
+
+@lab.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@pass_inventory
+def picture(path: Path, file: Path) -> None:
+    """Draw the inventory's hosts, services and links into FILE (SVG). It needs no lab.
+
+    \b
+    Example:
+      cluster -i inventory/lab-hetero lab picture topology.svg
+    """
+    file.write_text(topology.picture(Inventory.load(path)), encoding="utf-8")
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
