@@ -266,9 +266,7 @@ def test_more_memory_than_the_machine_has(
     ]
     assert all("is more than its lab_memory_mb (2048)" in problem for problem in problems)
     on_one = {**SPARK, "spark_worker": ["node2"]}
-    assert len(
-        validate(inventory(tmp_path, three(lab_memory_mb=2048, **variables), **elsewhere))
-    ) == int(sums)
+    assert len(validate(inventory(tmp_path, hosts, **on_one))) == int(sums)
 
 
 def test_the_first_mistake_is_the_error(tmp_path: Path) -> None:
