@@ -17,6 +17,7 @@ from cluster.inventory import Inventory
 from cluster.lab import image, nspawn, requirements, vagrant
 from cluster.lab.machines import machines_of
 from cluster.places import cache, repository
+from cluster.validation import require_valid
 
 
 @click.group()
@@ -47,6 +48,7 @@ def up(path: Path, provider: str) -> None:
     The first time their image is built: Debian, and what the roles install.
     """
     inventory = Inventory.load(path)
+    require_valid(inventory)
     if provider != "nspawn":
         vagrant.up(inventory, provider=provider)
         return

@@ -19,7 +19,7 @@ FOLDER = "cluster-lab"
 V1 = ("cpu", "cpuacct", "memory", "pids", "unified", "systemd")
 V2 = ("cpu", "memory", "pids")
 PERIOD_US = 100_000
-KILL_TIMEOUT_S = 20.0
+KILL_TIMEOUT_S = 60.0
 
 
 def make(lab: str, machine: str, *, cpus: float, memory_mb: int, root: Path = ROOT) -> list[Path]:
@@ -63,7 +63,7 @@ def kill(lab: str, machine: str = "", *, root: Path = ROOT) -> None:
     """End every process of a machine, or of a lab.
 
     Raises:
-        ClusterError: some are still there after 20 s.
+        ClusterError: some are still there after a minute.
     """
     deadline = time.monotonic() + KILL_TIMEOUT_S
     while found := processes(lab, machine, root=root):

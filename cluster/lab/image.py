@@ -42,7 +42,9 @@ CUSTOMISE = (
 # machines, and `cluster deploy` brings a machine up to date in any case.
 SOURCES = (
     "ansible/roles/*/defaults/*.yml",
+    "ansible/roles/*/vars/*.yml",
     "ansible/roles/*/tasks/install.yml",
+    "ansible/roles/base/tasks/packages.yml",
     "ansible/roles/*/files/**/*",
     "ansible/sources.yml",
     "ansible/hadoop/*",
