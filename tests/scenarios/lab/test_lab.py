@@ -20,6 +20,8 @@ all:
   hosts:
     whole: {ansible_host: 10.77.0.11, lab_cpus: 8, lab_memory_mb: 512}
     slow: {ansible_host: 10.77.0.12, lab_cpus: 0.5, lab_memory_mb: 256, lab_bandwidth_mbit: 40}
+  children:
+    edge: {hosts: {whole: }}
 """
 # Sends for 3 s what is then divided by the time; ends by itself.
 SENDER = """
