@@ -102,5 +102,5 @@ def listed(items: Iterable[str], most: int = 4) -> str:
 def span(values: Iterable[float], unit: str) -> str:
     """The least and the largest of some values."""
     every = sorted(values)
-    low, high = f"{every[0]:.3g}", f"{every[-1]:.3g}"
+    low, high = (f"{end:,.0f}" if end >= 100 else f"{end:.3g}" for end in (every[0], every[-1]))
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"

@@ -44,7 +44,9 @@ def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
             found = listed(
                 f"{row['asked']} is {row['got']}, not {row['expected']}" for row in wrong
             )
-            findings.append(problem(host, f"It looks up {found}.", "Run `cluster deploy`.", FIX))
+            findings.append(
+                problem(host, f"It looks up wrongly: {found}.", "Run `cluster deploy`.", FIX)
+            )
     asked = 2 * len(inventory.hosts)
     return Verdict(
         summary=f"{asked} names and addresses looked up on each host", findings=tuple(findings)

@@ -20,7 +20,7 @@ TOO_LONG = 124
 
 # As root where sudo asks for no password. The program comes by a pipe, for sudo logs command lines.
 COMMAND = (
-    "sudo -n true 2>/dev/null && become='sudo -n --';"
+    "sudo -n -- true 2>/dev/null && become='sudo -n --';"
     " printf %s {source} | $become timeout -k 2 {seconds:g} /usr/bin/python3 - {arguments}"
 )
 

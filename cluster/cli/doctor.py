@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cluster.checks import CHECKS
 from cluster.checks.base import Check, Severity, Verdict
@@ -161,9 +162,14 @@ def _show(checks: Sequence[Check], seen: Examination, fixed: Sequence[Fixed], re
         console.print(f"\n[bold]{check.title}[/bold] ({check.name})")
         console.print(check.why, style="dim")
         for finding in findings:
-            colour = COLOURS[finding.severity]
-            console.print(f"  [{colour}]{finding.severity}[/] [bold]{finding.host}[/]: ", end="")
-            console.print(finding.what, markup=False)
+            line = Text.assemble(
+                "  ",
+                (finding.severity, COLOURS[finding.severity]),
+                " ",
+                (finding.host, "bold"),
+                f": {finding.what}",
+            )
+            console.print(line)
             console.print(f"    {finding.do}", markup=False)
             if finding.fix and not repair:
                 console.print(f"    `cluster doctor --fix` does it: {finding.fix.what}.")
