@@ -48,6 +48,8 @@ def write(
     write_atomically(folder / SSH_CONFIG, "".join(blocks) + every)
     variables = {
         "ansible_user": USER,
+        # Ansible names the connections it keeps by address, which another lab may have, too.
+        "ansible_control_path_dir": str(_connections(lab)),
         "ansible_ssh_common_args": f"-F {folder.absolute() / SSH_CONFIG}",
     }
     text = "# Made by `cluster lab up`, removed by `cluster lab down`.\n"
@@ -70,7 +72,15 @@ def generate_key(path: Path, *, comment: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
-def remove(inventory: Path) -> None:
-    """Remove all of it."""
+def remove(inventory: Path, lab: str) -> None:
+    """Remove all of it, and end the connections that Ansible has kept."""
+    for socket in _connections(lab).glob("*"):
+        end = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", lab]
+        subprocess.run(end, capture_output=True, check=False)
+    shutil.rmtree(_connections(lab), ignore_errors=True)
     (inventory / VARIABLES).unlink(missing_ok=True)
     shutil.rmtree(inventory / FOLDER, ignore_errors=True)
+
+
+def _connections(lab: str) -> Path:
+    return Path.home() / ".ansible" / "cp" / lab

@@ -194,7 +194,7 @@ class Lab:
         # A killed process's mounts go when the kernel has let go of its namespace.
         _until_unmounted(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
-        access.remove(self.inventory)
+        access.remove(self.inventory, self.name)
         return there
 
     @contextmanager

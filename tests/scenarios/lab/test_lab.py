@@ -77,6 +77,7 @@ def leftovers(lab: nspawn.Lab) -> list[str]:
     found += [f"process {line}" for line in processes.stdout.splitlines() if f"/{name}/" in line]
     found += [text for text, where in (("mount", mounts), ("loop device", loops)) if name in where]
     found += [f"file {path}" for path in lab.inventory.glob(".lab")]
+    found += [f"file {path}" for path in Path.home().glob(f".ansible/cp/{name}")]
     return found + [f"file {path}" for path in lab.inventory.glob("lab.yml")]
 
 
@@ -184,6 +185,13 @@ def test_labs_side_by_side_and_down_leaves_nothing(lab: Path, tmp_path: Path) ->
     try:
         done(other, "lab", "up")
         inside(other, "whole", "echo other | sudo tee /data/whose")
+        # Ansible keeps its connections; each lab's are its own.
+        ansible = [Path(COMMAND).with_name("ansible"), "whole", "-m", "raw", "-a"]
+        for inventory, there in ((lab, "missing"), (other, "there")):
+            look = "test -e /data/whose && echo is there || echo is missing"
+            ask = [*ansible, look, "-i", inventory]
+            said = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+            assert f"is {there}" in said
         assert cluster(lab, "lab", "ssh", "whole", "cat", "/data/whose").returncode == 1
         assert leftovers(nspawn.Lab.of(other))  # so that the check below can fail
     finally:
