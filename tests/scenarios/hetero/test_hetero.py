@@ -1,8 +1,8 @@
 """inventory/lab-hetero: each host offers what its hardware class says, and is as slow as that."""
 
-import json
 from typing import Any
 
+from cluster.checks import probes
 from tests.scenarios.labs import OperatedLab
 
 INVENTORY = "lab-hetero"
@@ -21,7 +21,12 @@ def test_node_managers_offer_what_their_class_says(lab: OperatedLab, deployed: A
     assert 1024 <= memory["fast1"] < memory["slow1"]  # it has the masters, too
 
 
-def test_a_quarter_of_a_core_is_about_a_quarter_as_fast(lab: OperatedLab) -> None:
-    lab.cluster("doctor", "--check", "cpu-speed")
-    probes = json.loads((lab.inventory / ".probes.json").read_text())
-    print(probes)
+def test_a_quarter_of_a_core_is_about_a_quarter_as_fast(lab: OperatedLab, deployed: Any) -> None:
+    done = lab.cluster("doctor", "--check", "cpu-speed")
+    assert done.returncode == 0, done.stdout
+    kept = probes.load(lab.inventory)
+    speed = {host: kept[host]["cpu-speed"]["all"]["units_per_s"] for host in kept}
+    print(speed)
+    # The daemons of a host take their share of its quota, too; 0.19 was measured beside them.
+    assert 0.15 < speed["slow1"] / speed["fast1"] < 0.35
+    assert 0.35 < speed["medium1"] / speed["fast1"] < 0.65
