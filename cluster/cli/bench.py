@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
+from cluster.bench import deploy as deploy_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
 from cluster.cli.output import console, format_option
@@ -24,6 +25,7 @@ def bench() -> None:
       cluster bench throughput
       cluster bench accuracy --format json
       cluster bench accuracy --assert
+      cluster bench deploy --nodes 1 --nodes 3
     """
 
 
@@ -68,6 +70,26 @@ def throughput(
 def accuracy(scenes: int, format_: str, assert_: bool) -> None:
     """Mask AP of the shipped models on held-out scenes, by mask IoU and by boundary IoU."""
     _show(accuracy_bench.measure(scenes=scenes), format_, assert_)
+
+
+@bench.command()
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 20),
+    multiple=True,
+    default=(deploy_bench.NODES,),
+    show_default=True,
+    help="Machines in the lab; repeatable.",
+)
+@format_option
+@assert_option
+def deploy(nodes: tuple[int, ...], format_: str, assert_: bool) -> None:
+    """Seconds from nothing to a ready cluster of nspawn machines, and for a second deployment."""
+    _show(
+        deploy_bench.measure(nodes=nodes, tell=lambda line: click.echo(f"{line} ...", err=True)),
+        format_,
+        assert_,
+    )
 
 
 def _show(result: Result, format_: str, assert_: bool) -> None:
