@@ -40,6 +40,10 @@ def test_the_machines_are_those_of_the_inventory(ruby: Vagrant, lab: str) -> Non
             else:
                 assert machine["link"].split()[:2] == [host.address, str(float(link))]
         assert found[f"{lab}-{host.name}", "virtualbox"]["cap"] == 100 * cpus / math.ceil(cpus)
+    # Once for all machines, and on request only: the others may not be up yet.
+    deploys = [one["deploy"] for one in found.values() if one["deploy"]]
+    assert deploys == 2 * [["never", "playbooks/site.yml", str(inventory.path), "all"]]
+    assert (ROOT / "playbooks" / "site.yml").is_file()
 
 
 def test_a_fraction_is_whole_virtual_cpus_with_a_cap(ruby: Vagrant, lab: Path) -> None:
