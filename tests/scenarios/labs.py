@@ -1,104 +1,109 @@
-"""A lab for a scenario: a copy of a shipped inventory, its commands, and where it cannot run."""
+"""A lab of nspawn machines, operated as a user does: by the command ``cluster`` and by ssh."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from cluster.lab import requirements
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 600
-
-Completed = subprocess.CompletedProcess[str]
+COMMAND = str(Path(sys.executable).with_name("cluster"))
+# A deployment from nothing, on a computer that has other things to do.
+TIMEOUT_S = 480.0
+READY_S = 180.0
+FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lab:
-    """Runs commands on one lab; a command that fails fails the test, with what it printed."""
+class OperatedLab:
+    """``environment`` is that of every command, ``edge`` the host that jobs are started from."""
 
     inventory: Path
+    environment: Mapping[str, str]
+    edge: str
 
-    def run(self, *command: str, check: bool = True) -> Completed:
-        """A command in the repository's root, with this inventory as the default one."""
-        done = subprocess.run(
+    def cluster(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """``cluster -i INVENTORY ...``, however it ends."""
+        command = [COMMAND, "-i", str(self.inventory), *arguments]
+        return self._run(command, TIMEOUT_S)
+
+    def run(self, host: str, command: str, *, timeout: float = TIMEOUT_S) -> str:
+        """What a shell command on a host prints; it must succeed. sudo asks for no password."""
+        config = self.inventory / ".lab" / "ssh_config"
+        done = self._run(["ssh", "-F", str(config), host, command], timeout)
+        assert done.returncode == 0, f"{host}: {command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def deploy(self, *arguments: str) -> Any:
+        """What ``cluster deploy --format json`` tells: hosts, changed, failed, roles, seconds."""
+        done = self.cluster("deploy", "--format", "json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def status(self) -> Any:
+        """What ``cluster status --format json`` tells; something may be down."""
+        done = self.cluster("status", "--format", "json")
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout)
+
+    def until_ready(self) -> None:
+        """Wait until every service is ready by its own word."""
+
+        def waits_for() -> str:
+            told = self.status()
+            if told["ready"]:
+                return ""
+            services = [(h["host"], s) for h in told["hosts"] for s in h["services"]]
+            late = [f"{host}'s {s['service']} is {s['state']}" for host, s in services]
+            return ", ".join([h["error"] for h in told["hosts"] if h["error"]] + late)
+
+        until(waits_for)
+
+    def fetch(self, url: str) -> Any:
+        """The JSON at an address of the cluster's network, asked from the edge host."""
+        return json.loads(self.run(self.edge, f"python3 -c '{FETCH}' '{url}'"))
+
+    def processes(self, host: str, units: Sequence[str]) -> dict[str, int]:
+        """The main process of each unit; 0 where it does not run."""
+        listed = self.run(host, f"systemctl show --property=MainPID --value {' '.join(units)}")
+        return dict(zip(units, map(int, listed.split()), strict=True))
+
+    def kill(self, host: str, units: Sequence[str]) -> None:
+        """``kill -9`` the main process of each."""
+        self.run(host, f"sudo systemctl kill --signal=KILL --kill-whom=main {' '.join(units)}")
+
+    def reboot(self, host: str) -> None:
+        """Reboot a machine from inside, and wait until systemd in it has started what it should."""
+        started = "stat --format=%Y /proc/1"
+        before = self.run(host, started)
+        self.cluster("lab", "ssh", host, "sudo", "systemctl", "reboot")
+
+        def waits_for() -> str:
+            command = f"{started} && systemctl is-system-running"
+            done = self.cluster("lab", "ssh", host, command)
+            rebooted = done.returncode == 0 and not done.stdout.startswith(before)
+            return "" if rebooted else f"the reboot of {host}: {done.stdout}{done.stderr}"
+
+        until(waits_for)
+
+    def _run(self, command: Sequence[str], timeout: float) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             command,
-            cwd=ROOT,
-            env=os.environ | {"CLUSTER_INVENTORY": str(self.inventory)},
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT_S,
+            timeout=timeout,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
         )
-        said = f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        assert done.returncode == 0 or not check, said
-        return done
-
-    def cluster(self, *arguments: str, check: bool = True) -> Completed:
-        """The command `cluster`."""
-        return self.run(str(Path(sys.executable).with_name("cluster")), *arguments, check=check)
-
-    def deploy(self, *arguments: str) -> dict[str, Any]:
-        """What `cluster deploy --format json` says."""
-        done = self.cluster("deploy", *arguments, "--format", "json")
-        return dict(json.loads(done.stdout))
-
-    def status(self) -> tuple[int, dict[str, Any]]:
-        """The exit code and the object of `cluster status --format json`."""
-        done = self.cluster("status", "--format", "json", check=False)
-        return done.returncode, json.loads(done.stdout)
-
-    def until_ready(self, seconds: float) -> None:
-        """Wait until `cluster status` says that all services are."""
-        deadline = time.monotonic() + seconds
-        while self.status()[0] != 0:
-            if time.monotonic() > deadline:
-                pytest.fail(
-                    f"not ready after {seconds} s:\n{self.cluster('status', check=False).stdout}"
-                )
-            time.sleep(2)
-
-    def ssh(self, host: str, script: str, *, check: bool = True) -> str:
-        """What a shell script prints on a host."""
-        config = str(self.inventory / ".lab" / "ssh_config")
-        return self.run("ssh", "-F", config, host, script, check=check).stdout
 
 
-@contextmanager
-def lab_of(name: str, folder: Path) -> Iterator[Lab]:
-    """A lab of a copy of inventory/NAME, not up yet, taken down at the end in any case."""
-    if sentence := requirements.missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    inventory = folder / name
-    ignore = shutil.ignore_patterns(".lab", "lab.yml")
-    shutil.copytree(ROOT / "inventory" / name, inventory, ignore=ignore)
-    lab = Lab(inventory=inventory)
-    try:
-        yield lab
-    finally:
-        lab.cluster("lab", "down", check=False)
-
-
-def kill_and_wait_for_another(lab: Lab, host: str, unit: str) -> None:
-    """kill -9 of a daemon; systemd has to start another process within 30 s."""
-    ask = f"systemctl show --value --property MainPID {unit}"
-    before = lab.ssh(host, ask).strip()
-    assert before not in ("", "0"), f"{unit} does not run on {host}"
-    lab.ssh(host, f"sudo kill -9 {before}")
-    after = lab.ssh(
-        host,
-        f"for i in $(seq 60); do p=$({ask}); [ $p != 0 ] && [ $p != {before} ] && break;"
-        " sleep 0.5; done; echo $p",
-    ).strip()
-    assert after not in ("0", before), f"{unit} on {host} was not started again"
+def until(waits_for: Callable[[], str]) -> None:
+    """Ask again and again what is waited for, until it is nothing."""
+    deadline = time.monotonic() + READY_S
+    while reason := waits_for():
+        assert time.monotonic() < deadline, f"after {READY_S:.0f} s it still waits for {reason}"
+        time.sleep(1)
