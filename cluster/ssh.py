@@ -33,7 +33,7 @@ from job.errors import UsageError
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
-HTTP_TIMEOUT_S = 10.0
+HTTP_TIMEOUT_S = 20.0
 # So that a connection to a host that went away breaks.
 KEEPALIVE_S = 15
 THREADS = 32

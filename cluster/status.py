@@ -16,6 +16,7 @@ HADOOP, SPARK = "/etc/hadoop/conf", "/etc/spark/conf"
 SPARK_HOME = "/opt/spark"
 # Between the parts of what a host answers.
 MARK = "=="
+NOT_INSTALLED = "not installed"
 HDFS_READS = tuple(
     f"{HADOOP}/{name}" for name in ("core-site.xml", "log4j.properties", "hdfs-site.xml")
 )
@@ -246,7 +247,7 @@ def _unit(
 ) -> _Unit:
     state, sub = said["ActiveState"], said["SubState"]
     if said["LoadState"] == "not-found":
-        described = "not installed"
+        described = NOT_INSTALLED
     else:
         described = state if sub in (state, "running", "dead") else f"{state} ({sub})"
     # systemd writes @SECONDS, and nothing where it has not started the daemon.
@@ -285,13 +286,21 @@ def _service(service: Service, word: "_Word", unit: _Unit | None) -> ServiceStat
         service=service.group,
         ready=word.ready and not stopped,
         state=unit.state if unit and stopped else word.state,
-        why=f"see journalctl -u {service.unit}" if stopped else word.why,
+        why=_why_stopped(service, unit) if unit and stopped else word.why,
         since=unit.since if unit else None,
         version=word.version or (unit.spark_version if unit else None),
-        amounts=None if stopped else word.amounts,
+        amounts=word.amounts if word.ready and not stopped else None,
         changed=unit.changed if unit else (),
         restarts=unit.restarts if unit else 0,
     )
+
+
+def _why_stopped(service: Service, unit: _Unit) -> str:
+    if unit.state == NOT_INSTALLED:
+        return "there is no such unit: `cluster deploy` makes it"
+    if unit.state == "inactive":
+        return f"it was stopped: `systemctl start {service.unit}` there starts it"
+    return f"see `journalctl -u {service.unit}` there"
 
 
 @dataclass(frozen=True, kw_only=True)

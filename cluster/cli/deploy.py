@@ -115,11 +115,10 @@ class Progress(Listener):
 
     def task_started(self, task: Task) -> None:
         """Shows its role as the one that runs."""
+        if not self._shown.is_terminal and (self._task is None or self._task.step != task.step):
+            self._say(f"{task.step} ...")
         self._next(task)
-        if task.step not in self._counts:
-            self._counts[task.step] = Counter()
-            if not self._shown.is_terminal:
-                self._say(f"{task.step} ...")
+        self._counts.setdefault(task.step, Counter())
 
     def host_started(self, task: Task, host: str) -> None:
         """Shows the host as busy."""
@@ -136,7 +135,9 @@ class Progress(Listener):
 
     def diff(self, text: str) -> None:
         """Shows it as Ansible prints it."""
-        self._shown.print(text, markup=False, soft_wrap=True)
+        # Ansible prints an empty one for a file that is as it should be.
+        if text.strip():
+            self._shown.print(text.strip("\n"), markup=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
         line = f"{time.monotonic() - self._begun:6.1f} s  {text}"
@@ -160,6 +161,8 @@ class Progress(Listener):
         # A copy, for Live draws from a thread of its own.
         for step, counts in list(self._counts.items()):
             runs = self._task is not None and self._task.step == step
+            if not runs and all(outcome == "skipped" for _, outcome in list(counts)):
+                continue
             cells = [self._cell(counts, host, runs=runs) for host in self._hosts]
             now = time.monotonic() - self._since if runs else 0.0
             seconds = f"{self._seconds[step] + now:.1f}"
@@ -190,8 +193,8 @@ def _show(outcome: Outcome, *, ok: bool, check: bool, format_: str) -> None:
         return
     would = "would be " if check else ""
     console.print(
-        f"{len(outcome.hosts)} hosts, {len(outcome.changed)} {would}changed,"
-        f" {len(outcome.failed)} failed, {outcome.seconds:.1f} s; the log is {outcome.log}",
+        f"Hosts: {len(outcome.hosts)}, {would}changed: {len(outcome.changed)} tasks, failed:"
+        f" {len(outcome.failed)} hosts, {outcome.seconds:.1f} s; the log is {outcome.log}",
         soft_wrap=True,
     )
     slowest = sorted(outcome.step_seconds.items(), key=lambda item: -item[1])[:SLOWEST]

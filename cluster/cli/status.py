@@ -47,34 +47,34 @@ def status(path: Path, /, format_: str) -> None:
 def _show(found: ClusterStatus) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("host", "service", "state", "for", "version"):
-        table.add_column(name)
-    table.add_column("memory MiB", justify="right")
-    table.add_column("vcores", justify="right")
-    table.add_column("note", overflow="fold")
+        table.add_column(name, no_wrap=True)
+    table.add_column("memory MiB", justify="right", no_wrap=True)
+    table.add_column("vcores", justify="right", no_wrap=True)
     for host in found.hosts:
         _add_rows(table, host)
     console.print(table)
     for line in _wholes(found):
         console.print(line)
-    down = [
-        f"{host.host} {service.service}"
-        for host in found.hosts
-        for service in host.services
-        if not service.ready
-    ]
-    lost = [host.host for host in found.hosts if host.error]
-    if found.ready:
-        console.print("[green]All services are ready.[/]")
-    if lost:
-        console.print(Text(f"Cannot be reached: {', '.join(lost)}", style="red"))
-    if down:
-        console.print(Text(f"Not ready: {', '.join(down)}", style="red"))
+    # Below the table, for they are sentences.
+    for host in found.hosts:
+        if host.error:
+            console.print(Text(host.error, style="red"), soft_wrap=True)
+        for service in host.services:
+            if note := _note(service):
+                colour = "yellow" if service.ready else "red"
+                text = Text(f"{host.host} {service.service}: {note}", style=colour)
+                console.print(text, soft_wrap=True)
+    services = [service for host in found.hosts for service in host.services]
+    ready = sum(service.ready for service in services)
+    colour = "green" if found.ready else "red"
+    console.print(f"[{colour}]{ready} of {len(services)} services are ready.[/]")
 
 
 def _add_rows(table: Table, host: HostStatus) -> None:
+    name = host.host
     if host.error:
-        table.add_row(host.host, "", Text("unreachable", style="red"), *[""] * 4, host.error)
-    name = "" if host.error else host.host
+        table.add_row(name, "", Text("unreachable", style="red"))
+        name = ""
     for service in host.services:
         table.add_row(name, *_cells(service))
         name = ""
@@ -86,22 +86,21 @@ def _cells(service: ServiceStatus) -> list[str | Text]:
     return [
         service.service,
         Text(service.state, style="green" if service.ready else "red"),
-        _duration(time.time() - service.since) if service.since else "-",
-        service.version or "-",
-        f"{amounts.used_memory_mb} of {amounts.memory_mb}" if amounts else "",
-        f"{amounts.used_vcores} of {amounts.vcores}" if amounts else "",
-        _note(service),
+        _duration(time.time() - service.since) if service.since else "",
+        service.version or "",
+        f"{amounts.used_memory_mb}/{amounts.memory_mb}" if amounts else "",
+        f"{amounts.used_vcores}/{amounts.vcores}" if amounts else "",
     ]
 
 
-def _note(service: ServiceStatus) -> Text:
+def _note(service: ServiceStatus) -> str:
     changed = [Path(file).name for file in service.changed]
     notes = [
-        service.why,
+        service.why.rstrip("."),
         f"changed since it started: {', '.join(changed)}" if changed else "",
-        f"restarted {service.restarts} times" if service.restarts else "",
+        f"restarts: {service.restarts}" if service.restarts else "",
     ]
-    return Text("; ".join(note for note in notes if note), style="yellow" if changed else "")
+    return "; ".join(note for note in notes if note)
 
 
 def _wholes(found: ClusterStatus) -> list[str]:

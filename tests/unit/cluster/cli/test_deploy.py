@@ -11,6 +11,7 @@ from cluster.playbooks import Task, TaskResult
 from tests.unit.cluster.cli.conftest import Cluster
 
 WRITE = Task(step="hadoop", name="Write the configuration")
+ELSEWHERE = Task(step="spark_master", name="Write the unit")
 START = Task(step="hdfs_datanode", name="Start the DataNode")
 
 
@@ -36,6 +37,10 @@ def test_the_table_shows_each_role_on_each_host() -> None:
     progress.task_started(START)
     progress.host_started(START, "node1")
     progress.result(result(START, "node2", "skipped"))
+    progress.task_started(ELSEWHERE)
+    progress.result(result(ELSEWHERE, "node1", "skipped"))
+    progress.task_started(START)
+    progress.host_started(START, "node1")
     assert drawn(progress) == [
         ["hadoop", "1 changed", "ok", "failed"],
         ["hdfs_datanode", "running", "-", "-"],
