@@ -7,7 +7,7 @@ brings it.
 
 import hashlib
 import re
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,5 +144,11 @@ def _software(sources: Sources, way: Way, at: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hadoop-", dir=artifacts.folder()) as folder:
-        yield Path(folder)
+    """A folder to work in, under the lock; what a killed process left in it is removed."""
+    folder = artifacts.folder() / "hadoop.work"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
