@@ -7,7 +7,7 @@ from tests.unit.cluster.checks.recordings import Site, recorded
 
 @pytest.fixture(scope="session")
 def fresh() -> Site:
-    """Three unequal machines of a lab before a deployment, probed."""
+    """Three unequal machines of a lab before a deployment, their links and disks measured."""
     return recorded("lab-hetero-fresh", "lab-hetero")
 
 
