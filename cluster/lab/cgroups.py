@@ -19,6 +19,8 @@ FOLDER = "cluster-lab"
 V1 = ("cpu", "cpuacct", "memory", "pids", "unified", "systemd")
 V2 = ("cpu", "memory", "pids")
 PERIOD_US = 100_000
+# Twenty times the weight of a process, in the units of v1 and of v2.
+SHARES, WEIGHT = 20 * 1024, 20 * 100
 KILL_TIMEOUT_S = 60.0
 
 
@@ -40,10 +42,13 @@ def make(lab: str, machine: str, *, cpus: float, memory_mb: int, root: Path = RO
         folder.mkdir(parents=True, exist_ok=True)
         folders.append(folder)
     if v2:
+        _write(root / FOLDER / "cpu.weight", str(WEIGHT))
         _write(folders[0] / "cpu.max", f"{'max' if quota is None else quota} {PERIOD_US}")
         _write(folders[0] / "memory.max", str(memory_mb << 20))
     else:
         by_name = {folder.relative_to(root).parts[0]: folder for folder in folders}
+        # Beside processes outside, all labs together would weigh as much as one of them.
+        _write(root / "cpu" / FOLDER / "cpu.shares", str(SHARES))
         _write(by_name["cpu"] / "cpu.cfs_period_us", str(PERIOD_US))
         _write(by_name["cpu"] / "cpu.cfs_quota_us", str(-1 if quota is None else quota))
         _write(by_name["memory"] / "memory.limit_in_bytes", str(memory_mb << 20))
