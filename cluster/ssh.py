@@ -10,7 +10,9 @@ Host keys are checked always: an unknown one is refused.
 import contextlib
 import io
 import logging
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import tempfile
@@ -43,6 +45,8 @@ SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts"
 SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 
+# Of a command, in an error: characters.
+SAID = 80
 # What Paramiko says where it has no key to offer.
 NO_KEY = "No authentication methods available"
 
@@ -80,7 +84,9 @@ class Result:
         if self.ok:
             return self
         said = (self.stderr.strip() or self.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise ClusterError(f"`{self.command}` on {self.host} exited with {self.code}: {said}")
+        raise ClusterError(
+            f"{_quoted(self.command)} on {self.host} exited with {self.code}: {said}"
+        )
 
 
 class Fleet:
@@ -118,8 +124,8 @@ class Fleet:
             done = connection.run(sent, hide=True, warn=True, in_stream=False, timeout=timeout)
         except CommandTimedOut as error:
             raise ClusterError(
-                f"{host.name} was not done in {timeout:g} s with `{command}`: see there what it"
-                " waits for."
+                f"{host.name} was not done in {timeout:g} s with {_quoted(command)}: see there what"
+                " it waits for."
             ) from error
         except (OSError, EOFError, paramiko.SSHException, ThreadException) as error:
             raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
@@ -370,9 +376,10 @@ class _Proxy:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
-        """End the command."""
+        """End the command, and what it has started."""
         self.socket.close()
-        self._process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait()
         self._errors.close()
 
@@ -391,7 +398,12 @@ def _fingerprint(key: paramiko.PKey) -> str:
 
 
 def _lost(host: Host, command: str) -> str:
-    return f"The connection to {host.name} broke during `{command}`"
+    return f"The connection to {host.name} broke during {_quoted(command)}"
+
+
+def _quoted(command: str) -> str:
+    """For an error: a long command is told by its beginning."""
+    return f"`{command}`" if len(command) <= SAID else f"`{command[:SAID]} ...`"
 
 
 def _first_line(error: Exception) -> str:
