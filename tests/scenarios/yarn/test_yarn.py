@@ -109,7 +109,8 @@ def test_spark_on_yarn_and_the_history_server(lab: OperatedLab, deployed: Any) -
 
 
 def test_mapreduce_on_yarn_and_its_log(lab: OperatedLab, deployed: Any) -> None:
-    said = lab.run("node3", "mapred sleep -m 2 -r 0 -mt 1000 2>&1")
+    sleep = "yarn org.apache.hadoop.mapreduce.SleepJob -m 2 -r 0 -mt 500"
+    said = lab.run("node3", f"HADOOP_CLASSPATH='/opt/hadoop/examples/*' {sleep} 2>&1")
     assert "completed successfully" in said
     (application,) = {f"application_{each}" for each in re.findall(r"job_(\d+_\d+)", said)}
     # Logs are gathered after the end.
