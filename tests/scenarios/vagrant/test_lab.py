@@ -69,7 +69,10 @@ class World:
         return done.stdout
 
     def ssh(self, host: str, command: str) -> str:
-        return self.run("ssh", "-F", self.inventory / ".lab" / "ssh_config", host, command)
+        # One connection for all that is asked: opening one takes seconds, emulated.
+        kept = ("-o", "ControlMaster=auto", "-o", f"ControlPath={self.folder}/%h")
+        config = ("-F", self.inventory / ".lab" / "ssh_config", "-o", "ControlPersist=600")
+        return self.run("ssh", *config, *kept, host, command)
 
     def processes(self) -> dict[str, str]:
         """Those in the namespaces: id to command line."""
