@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).parents[3]
 
 Vagrant = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -26,7 +25,7 @@ def leave_out(reason: str) -> None:
 def installed() -> None:
     """Vagrant, vagrant-libvirt and what they need; installed where that can be."""
     if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run([HERE / "install"], check=True, timeout=1500)
+        subprocess.run([ROOT / "tests" / "packages"], check=True, timeout=1500)
     elif shutil.which("vagrant") is None:
         leave_out("vagrant is not installed, and installing it takes Debian and root.")
 

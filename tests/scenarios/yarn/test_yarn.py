@@ -9,7 +9,7 @@ from typing import Any
 from cluster.lab import cgroups, nspawn
 from cluster.places import repository
 from tests.scenarios.labs import OperatedLab, until
-from tests.test_readme import COMMANDS
+from tests.test_readme import COMMANDS, ON_A_LAB
 
 INVENTORY = "lab-yarn"
 HDFS, YARN, HISTORY = ["hdfs-datanode"], ["yarn-nodemanager"], "spark-history"
@@ -22,11 +22,7 @@ DAEMONS = {
 LOST_AFTER_S = (45, 110)
 
 CLUSTER = ".venv/bin/cluster "
-IN_README = {
-    command.removeprefix(CLUSTER)
-    for command in COMMANDS
-    if re.match(rf"{CLUSTER}(lab|deploy|status|doctor)\b", command)
-}
+IN_README = {command.removeprefix(CLUSTER) for command in COMMANDS if ON_A_LAB.match(command)}
 seen: set[str] = set()
 
 
