@@ -58,7 +58,7 @@ def test_deploy(lab: OperatedLab, deployed: Any) -> None:
 
 
 def test_second_deploy_changes_nothing(lab: OperatedLab, deployed: Any) -> None:
-    assert " 0 changed, 0 failed" in as_in_readme(lab, "deploy")
+    assert "changed: 0 tasks, failed: 0 hosts" in as_in_readme(lab, "deploy")
 
 
 def test_plain_ansible_agrees_by_a_check_of_what_is_deployed(
