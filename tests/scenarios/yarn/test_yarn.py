@@ -106,9 +106,10 @@ def test_spark_on_yarn_and_the_history_server(lab: OperatedLab, deployed: Any) -
 
 def test_mapreduce_on_yarn_and_its_log(lab: OperatedLab, deployed: Any) -> None:
     sleep = "yarn org.apache.hadoop.mapreduce.SleepJob -m 2 -r 0 -mt 500"
-    said = lab.run("node3", f"HADOOP_CLASSPATH='/opt/hadoop/examples/*' {sleep} 2>&1")
-    assert "completed successfully" in said
-    (application,) = {f"application_{each}" for each in re.findall(r"job_(\d+_\d+)", said)}
+    lab.run("node3", f"HADOOP_CLASSPATH='/opt/hadoop/examples/*' {sleep}")
+    found = lab.fetch("http://node1:8088/ws/v1/cluster/apps?applicationTypes=MAPREDUCE")
+    ((application, ended),) = ((each["id"], each["finalStatus"]) for each in found["apps"]["app"])
+    assert ended == "SUCCEEDED"
     # Logs are gathered after the end.
     fetch = f"yarn logs -applicationId {application}"
     assert "syslog" in lab.run(
