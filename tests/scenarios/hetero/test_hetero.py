@@ -27,6 +27,6 @@ def test_a_quarter_of_a_core_is_about_a_quarter_as_fast(lab: OperatedLab, deploy
     kept = probes.load(lab.inventory)
     speed = {host: kept[host]["cpu-speed"]["all"]["units_per_s"] for host in kept}
     print(speed)
-    # The daemons of a host take their share of its quota, too; 0.19 was measured beside them.
+    # The daemons of a host take their share of its quota, too; 0.27 and 0.58 were measured.
     assert 0.15 < speed["slow1"] / speed["fast1"] < 0.35
     assert 0.35 < speed["medium1"] / speed["fast1"] < 0.65
