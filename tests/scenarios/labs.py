@@ -13,7 +13,8 @@ from typing import Any
 COMMAND = str(Path(sys.executable).with_name("cluster"))
 # A deployment from nothing, on a computer that has other things to do.
 TIMEOUT_S = 480.0
-READY_S = 180.0
+# A Spark worker that finds no master asks again once a minute.
+READY_S = 300.0
 FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
 
 
