@@ -37,7 +37,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """All hosts of one inventory, in its order. Groups are roles and hardware classes."""
+    """All hosts of one inventory. Groups are roles and hardware classes."""
 
     path: Path
     hosts: tuple[Host, ...]
