@@ -1,6 +1,9 @@
 """Where the repository lies, and where the operator's side keeps what it made."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.errors import ClusterError
@@ -29,3 +32,11 @@ def cache() -> Path:
     folder = Path(os.environ.get(CACHE_VARIABLE) or default)
     folder.mkdir(parents=True, exist_ok=True)
     return folder.absolute()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes out, by a lock on the file PATH. Ends with the process in any case."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -4,9 +4,8 @@ A command makes or finds it: ``python -m cluster.artifacts NAME`` prints ``{path
 changed}``.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +55,6 @@ def ensure(artifact: Artifact, write: Callable[[Path], None]) -> bool:
     return True
 
 
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Keep other processes out of what is made for NAME. Ends with the process in any case."""
-    with (folder() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def locked(name: str) -> AbstractContextManager[None]:
+    """Keep other processes out of what is made for NAME."""
+    return places.locked(folder() / f"{name}.lock")

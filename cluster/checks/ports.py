@@ -22,15 +22,15 @@ MANY_RESTARTS = 3
 
 def judge(facts: Mapping[str, Facts], inventory: Inventory) -> Verdict:
     """Before a deployment: whether someone else has the ports. After it: whether ours has."""
-    findings, count = [], 0
+    findings, count, is_deployed = [], 0, deployed(facts)
     for host, known in reached(facts):
         for daemon in daemons_of(inventory[host]):
             count += 1
-            if deployed(facts):
+            if is_deployed:
                 findings += _daemon(host, known, daemon)
             findings += _taken(host, known, daemon)
     findings += _unreachable(facts, inventory)
-    summary = f"{count} daemons expected" if deployed(facts) else "not deployed yet; ports are free"
+    summary = f"{count} daemons expected" if is_deployed else "not deployed yet; ports are free"
     return Verdict(summary=summary, findings=tuple(findings))
 
 

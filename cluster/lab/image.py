@@ -4,14 +4,12 @@ Two layers for overlayfs, each kept in the cache by the digest of what it is mad
 a role's install part makes a new upper layer on the same Debian.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import yaml
@@ -19,6 +17,7 @@ import yaml
 from cluster.errors import ClusterError
 from cluster.inventory import ansible
 from cluster.lab.access import USER
+from cluster.places import locked
 
 RELEASE = "bookworm"
 BASES = "bases"
@@ -82,7 +81,9 @@ def ensure(
     """
     folder = cache / "images"
     layer = folder / digest(repository)
-    with _locked(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    # One build at a time: another caller waits and finds the image.
+    with locked(folder / "lock"):
         base = _ensure_base(folder, say)
         if not layer.is_dir():
             _build(layer, base=base, repository=repository, say=say)
@@ -165,12 +166,3 @@ def _run(command: list[str], *, log: Path, cwd: Path | None = None) -> None:
             raise ClusterError(
                 f"{command[0]} failed to build the labs' image: see {log}."
             ) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One build at a time: another caller waits and finds the image."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -5,7 +5,6 @@ removes them after a crash too. A machine's mounts are in a mount namespace of i
 with its processes. Nothing is registered with a service manager.
 """
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.lab import access, cgroups, network
 from cluster.lab.machines import Machine, machines_of
+from cluster.places import locked
 
 LABS = Path("/var/lib/cluster/labs")
 IMAGE = "image"  # in a lab's folder: the layers below its machines, as overlayfs takes them
@@ -202,8 +202,7 @@ class Lab:
         """One command at a time works on a lab."""
         LABS.mkdir(parents=True, exist_ok=True)
         path = LABS / f"{self.name}.lock"
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(path):
             self.folder.mkdir(exist_ok=True)
             try:
                 yield
