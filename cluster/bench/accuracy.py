@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cluster.bench.boundary import BoundaryEval
 from cluster.bench.result import Result
 from cluster.model.scenes import HELD_OUT_SEEDS, coco, scene
+from job.engines.core import core
 from job.host import host_facts
 from job.images.preprocess import to_tensor
 from job.model import Model
@@ -85,7 +85,7 @@ def measure(*, scenes: int = len(HELD_OUT_SEEDS)) -> Result:
 
 def compiled(model: Model, precision: str) -> Network:
     """MODEL on this CPU, computed in PRECISION (f32 or bf16)."""
-    network = ov.Core().compile_model(model.xml, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    network = core().compile_model(model.xml, "CPU", {"INFERENCE_PRECISION_HINT": precision})
 
     def infer(tensor: Floats) -> dict[str, Floats]:
         return {port.any_name: value for port, value in network([tensor]).items()}

@@ -15,10 +15,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openvino as ov
 import pyarrow.parquet as pq
 
 from job import driver
+from job.engines.core import core
 from job.engines.native import InferenceQueue, Lane
 from job.images.preprocess import to_tensor
 from job.model import Model
@@ -78,7 +78,7 @@ def plain_loop(*, model: str, precision: str, input: str) -> dict[str, Any]:
     found = Model.load(Path(model))
     priors = found.priors()
     config = {"INFERENCE_PRECISION_HINT": precision}
-    compiled = ov.Core().compile_model(found.xml, "CPU", config)
+    compiled = core().compile_model(found.xml, "CPU", config)
     paths = sorted(Path(input).iterdir())
     counts = []
     began = time.perf_counter()

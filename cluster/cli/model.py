@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import openvino
 from rich.table import Table
 
 from cluster.cli.output import console, format_option
 from cluster.model.export import SCORE_THRESHOLD, export_model
+from job.engines.core import core
 from job.model import FILES, Model
 
 MEBIBYTE = 2**20
@@ -101,7 +101,7 @@ def info(model: str, format_: str) -> None:
 
 
 def _show(model: Model, format_: str) -> None:
-    network = openvino.Core().read_model(model.xml)
+    network = core().read_model(model.xml)
     description = {
         **json.loads((model.folder / "model.json").read_text(encoding="utf-8")),
         "folder": str(model.folder),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import openvino
 import torch
 
 from cluster.model.network import Yolact
+from job.engines.core import core
 from job.errors import JobError
 from job.host import host_facts, threads_for
 from job.images.decode import ImageError, decode
@@ -62,9 +62,8 @@ def onnx_form(path: Path, threads: int) -> Form:
 
 def openvino_form(path: Path, threads: int) -> Form:
     """An IR in OpenVINO, computed in float32 whatever the CPU prefers."""
-    core = openvino.Core()
-    compiled = core.compile_model(
-        core.read_model(path),
+    compiled = core().compile_model(
+        path,
         "CPU",
         {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads},
     )

@@ -21,6 +21,7 @@ import openvino as ov
 from pyspark import RDD
 
 from job.cgroup import cpu_quota
+from job.engines.core import core
 from job.engines.worker import Worker
 from job.errors import JobError
 from job.host import threads_for
@@ -56,7 +57,7 @@ class InferenceQueue:
             # two hosts of a lab on one machine, would land on the same cores.
             "ENABLE_CPU_PINNING": work.slots == 1 and quota == os.cpu_count(),
         }
-        self._model = ov.Core().compile_model(work.model.xml, "CPU", config)
+        self._model = core().compile_model(work.model.xml, "CPU", config)
         computed = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if computed != work.precision:
             raise JobError(f"OpenVINO computes in {computed}, not in {work.precision} as asked")
