@@ -14,6 +14,8 @@ from job.errors import UsageError
 
 DEFAULT = Path("inventory/lab-yarn")
 VARIABLE = "CLUSTER_INVENTORY"
+# The group of the hosts that jobs are started from.
+EDGE = "edge"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ import paramiko  # type: ignore[import-untyped]
 from invoke.exceptions import CommandTimedOut, ThreadException
 
 from cluster.errors import ClusterError
-from cluster.inventory import Host, Inventory
+from cluster.inventory import EDGE, Host, Inventory
 from job.errors import UsageError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -39,7 +39,6 @@ HTTP_TIMEOUT_S = 20.0
 # So that a connection to a host that went away breaks.
 KEEPALIVE_S = 15
 THREADS = 32
-EDGE = "edge"
 LAB_CONFIG = Path(".lab", "ssh_config")
 SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts"

@@ -8,71 +8,15 @@ from typing import Any
 import httpx
 
 from cluster.clients import hdfs, spark, yarn
+from cluster.daemons import Daemon, daemons_of
 from cluster.errors import ClusterError
-from cluster.inventory import Host, Inventory
-from cluster.ssh import EDGE, Fleet
+from cluster.inventory import EDGE, Host, Inventory
+from cluster.ssh import Fleet
 
-HADOOP, SPARK = "/etc/hadoop/conf", "/etc/spark/conf"
 SPARK_HOME = "/opt/spark"
 # Between the parts of what a host answers.
 MARK = "=="
 NOT_INSTALLED = "not installed"
-HDFS_READS = tuple(
-    f"{HADOOP}/{name}" for name in ("core-site.xml", "log4j.properties", "hdfs-site.xml")
-)
-YARN_READS = tuple(
-    f"{HADOOP}/{name}" for name in ("core-site.xml", "log4j.properties", "yarn-site.xml")
-)
-SPARK_READS = tuple(f"{SPARK}/{name}" for name in ("spark-env.sh", "log4j2.properties"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Service:
-    """A daemon: the group whose hosts run it, and the configuration it reads when it starts.
-
-    ``asked`` is the group of the daemon that is asked about it.
-    """
-
-    group: str
-    asked: str
-    reads: tuple[str, ...]
-
-    @property
-    def unit(self) -> str:
-        """Of systemd."""
-        return f"{self.group.replace('_', '-')}.service"
-
-
-SERVICES = (
-    Service(group="hdfs_namenode", asked="hdfs_namenode", reads=HDFS_READS),
-    Service(group="hdfs_datanode", asked="hdfs_namenode", reads=HDFS_READS),
-    Service(
-        group="yarn_resourcemanager",
-        asked="yarn_resourcemanager",
-        reads=(*YARN_READS, f"{HADOOP}/capacity-scheduler.xml"),
-    ),
-    Service(
-        group="yarn_nodemanager",
-        asked="yarn_resourcemanager",
-        reads=(*YARN_READS, f"{HADOOP}/mapred-site.xml"),
-    ),
-    Service(
-        group="spark_master",
-        asked="spark_master",
-        reads=(*SPARK_READS, f"{SPARK}/spark-master.conf"),
-    ),
-    Service(
-        group="spark_worker",
-        asked="spark_master",
-        reads=(*SPARK_READS, f"{SPARK}/spark-worker.conf"),
-    ),
-    Service(
-        group="spark_history",
-        asked="spark_history",
-        reads=(*SPARK_READS, f"{SPARK}/spark-history.conf"),
-    ),
-)
-
 # Whom to ask, on which port, and how to read the answer.
 READERS: Mapping[str, tuple[int, Callable[[httpx.Client], Any]]] = {
     "hdfs_namenode": (hdfs.PORT, hdfs.namenode),
@@ -213,17 +157,17 @@ class _Unit:
 
 
 def _look(fleet: Fleet, host: Host) -> dict[str, _Unit]:
-    """The units of a host's services, by group, from one command.
+    """The units of a host's daemons, by group, from one command.
 
     Raises:
         ClusterError: the host cannot be reached, or has no systemd.
     """
-    services = [service for service in SERVICES if service.group in host.groups]
-    if not services:
+    daemons = daemons_of(host)
+    if not daemons:
         fleet.run(host, "true")
         return {}
-    units = [service.unit for service in services]
-    files = sorted({file for service in services for file in service.reads})
+    units = [f"{daemon.unit}.service" for daemon in daemons]
+    files = sorted({file for daemon in daemons for file in daemon.reads})
     files += [f"/etc/systemd/system/{unit}" for unit in units]
     properties = "Id,LoadState,ActiveState,SubState,ExecMainStartTimestamp,NRestarts"
     answer = fleet.run(
@@ -238,12 +182,13 @@ def _look(fleet: Fleet, host: Host) -> dict[str, _Unit]:
     written = {name: int(at) for at, name in (line.split(" ", 1) for line in times.splitlines())}
     version = link.strip().rpartition("spark-")[2] or None
     return {
-        service.group: _unit(service, said[service.unit], written, version) for service in services
+        daemon.group: _unit(daemon, said[f"{daemon.unit}.service"], written, version)
+        for daemon in daemons
     }
 
 
 def _unit(
-    service: Service, said: Mapping[str, str], written: Mapping[str, int], version: str | None
+    daemon: Daemon, said: Mapping[str, str], written: Mapping[str, int], version: str | None
 ) -> _Unit:
     state, sub = said["ActiveState"], said["SubState"]
     if said["LoadState"] == "not-found":
@@ -253,40 +198,40 @@ def _unit(
     # systemd writes @SECONDS, and nothing where it has not started the daemon.
     started = said["ExecMainStartTimestamp"].removeprefix("@")
     since = float(started) if started and state == "active" else None
-    read = (*service.reads, f"/etc/systemd/system/{service.unit}")
+    read = (*daemon.reads, f"/etc/systemd/system/{daemon.unit}.service")
     return _Unit(
         active=state == "active",
         state=described,
         since=since,
         restarts=int(said["NRestarts"]),
         changed=tuple(file for file in read if since and written.get(file, 0) > since),
-        spark_version=version if service.group.startswith("spark_") else None,
+        spark_version=version if daemon.group.startswith("spark_") else None,
     )
 
 
 def _host(
     host: Host, seen: dict[str, _Unit] | ClusterError, answers: Mapping[str, Any]
 ) -> HostStatus:
-    services = [service for service in SERVICES if service.group in host.groups]
+    daemons = daemons_of(host)
     units = {} if isinstance(seen, ClusterError) else seen
     return HostStatus(
         host=host.name,
         error=str(seen) if isinstance(seen, ClusterError) else "",
         services=tuple(
-            _service(service, _word(service, host, answers), units.get(service.group))
-            for service in services
+            _service(daemon, _word(daemon, host, answers), units.get(daemon.group))
+            for daemon in daemons
         ),
     )
 
 
-def _service(service: Service, word: "_Word", unit: _Unit | None) -> ServiceStatus:
+def _service(daemon: Daemon, word: "_Word", unit: _Unit | None) -> ServiceStatus:
     """The daemon's word counts; where systemd does not run it, nobody has noticed yet."""
     stopped = unit is not None and not unit.active
     return ServiceStatus(
-        service=service.group,
+        service=daemon.group,
         ready=word.ready and not stopped,
         state=unit.state if unit and stopped else word.state,
-        why=_why_stopped(service, unit) if unit and stopped else word.why,
+        why=_why_stopped(daemon, unit) if unit and stopped else word.why,
         since=unit.since if unit else None,
         version=word.version or (unit.spark_version if unit else None),
         amounts=word.amounts if word.ready and not stopped else None,
@@ -295,12 +240,12 @@ def _service(service: Service, word: "_Word", unit: _Unit | None) -> ServiceStat
     )
 
 
-def _why_stopped(service: Service, unit: _Unit) -> str:
+def _why_stopped(daemon: Daemon, unit: _Unit) -> str:
     if unit.state == NOT_INSTALLED:
         return "there is no such unit: `cluster deploy` makes it"
     if unit.state == "inactive":
-        return f"it was stopped: `systemctl start {service.unit}` there starts it"
-    return f"see `journalctl -u {service.unit}` there"
+        return f"it was stopped: `systemctl start {daemon.unit}` there starts it"
+    return f"see `journalctl -u {daemon.unit}` there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,15 +259,15 @@ class _Word:
     amounts: Amounts | None = None
 
 
-def _word(service: Service, host: Host, answers: Mapping[str, Any]) -> _Word:
-    answer = answers.get(service.asked)
+def _word(daemon: Daemon, host: Host, answers: Mapping[str, Any]) -> _Word:
+    answer = answers.get(daemon.asked)
     if answer is None:
-        return _Word(ready=False, state="unknown", why=f"no host is in group {service.asked}")
+        return _Word(ready=False, state="unknown", why=f"no host is in group {daemon.asked}")
     if not isinstance(answer, ClusterError):
-        return WORDS[service.group](answer, host)
-    if service.group == service.asked:
+        return WORDS[daemon.group](answer, host)
+    if daemon.group == daemon.asked:
         return _Word(ready=False, state="no answer", why=str(answer))
-    return _Word(ready=False, state="unknown", why=f"{service.asked} does not answer")
+    return _Word(ready=False, state="unknown", why=f"{daemon.asked} does not answer")
 
 
 def _namenode(answer: hdfs.NameNode, _: Host) -> _Word:

@@ -4,19 +4,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cluster.inventory import Host, Inventory
+from cluster.daemons import ROLES, daemons_of
+from cluster.inventory import EDGE, Host, Inventory
 
-# Services by what they belong to, in the order in which a host lists them.
-SERVICES = {
-    "hdfs_namenode": ("NameNode", "hdfs"),
-    "hdfs_datanode": ("DataNode", "hdfs"),
-    "yarn_resourcemanager": ("ResourceManager", "yarn"),
-    "yarn_nodemanager": ("NodeManager", "yarn"),
-    "spark_master": ("Spark master", "spark"),
-    "spark_worker": ("Spark worker", "spark"),
-    "spark_history": ("History Server", "spark"),
-    "edge": ("edge: jobs start here", "edge"),
-}
+EDGE_LINE = "edge: jobs start here"
 
 
 def picture(inventory: Inventory) -> str:
@@ -41,13 +32,16 @@ def picture(inventory: Inventory) -> str:
 def _card(host: Host) -> dict[str, Any]:
     said = host.variables
     cpus, memory, link = (said.get(f"lab_{key}") for key in ("cpus", "memory_mb", "bandwidth_mbit"))
+    services = [(daemon.title, daemon.product) for daemon in daemons_of(host)]
+    if EDGE in host.groups:
+        services.append((EDGE_LINE, EDGE))
     return {
         "name": host.name,
         "address": host.address,
-        "hardware": ", ".join(sorted(host.groups - SERVICES.keys())),
+        "hardware": ", ".join(sorted(host.groups - ROLES)),
         "cpus": "" if cpus is None else f"{cpus:g} CPU{'s' if cpus > 1 else ''}",
         "memory": "" if memory is None else f"{memory / 1024:g} GiB",
         "link": "" if link is None else f"{link:g} Mbit/s",
-        "services": [service for group, service in SERVICES.items() if group in host.groups],
-        "edge": "edge" in host.groups,
+        "services": services,
+        "edge": EDGE in host.groups,
     }

@@ -16,20 +16,13 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # type: ignore[import-untyped]
 
-from cluster.inventory import Host, Inventory
+from cluster.daemons import DAEMONS, ROLES
+from cluster.inventory import EDGE, Host, Inventory
 from cluster.variable_files import GROUP, Place, place_of, places
 from job.errors import JobError, UsageError
 
 ROLES_PATH = Path(__file__).parent.parent / "ansible" / "roles"
 
-# The groups that are roles, and of how many hosts each may be.
-SINGLE = {
-    "hdfs_namenode": "there is no high availability here",
-    "yarn_resourcemanager": "there is no high availability here",
-    "spark_master": "workers join one master",
-    "spark_history": "one shows the applications of all hosts",
-}
-GROUPS = (*SINGLE, "hdfs_datanode", "yarn_nodemanager", "spark_worker", "edge")
 # A group that has hosts, the group that then must have some too, and what for.
 NEEDS = (
     ("hdfs_datanode", "hdfs_namenode", "DataNodes report to one"),
@@ -127,11 +120,11 @@ def _no_address(host: Host, key: str) -> Iterator[str]:
 
 def _groups(inventory: Inventory, found: tuple[Place, ...]) -> Iterator[str]:
     with_variables = {place.name for place in found if place.kind == GROUP and place.variables}
-    for group in sorted(inventory.groups - set(GROUPS) - with_variables):
+    for group in sorted(inventory.groups - ROLES - with_variables):
         # A group of roles, or one that a role takes its hosts from, needs no variables.
-        if not any(_is_within(inventory, group, role) for role in GROUPS):
+        if not any(_is_within(inventory, group, role) for role in ROLES):
             yield (
-                f"Group {group} is no role and sets no variables{_nearest(group, GROUPS)}: "
+                f"Group {group} is no role and sets no variables{_nearest(group, ROLES)}: "
                 "rename it, take it out, or give it group_vars."
             )
 
@@ -146,18 +139,21 @@ def _is_within(inventory: Inventory, group: str, other: str) -> bool:
 
 
 def _roles(inventory: Inventory) -> Iterator[str]:
-    counts = {group: inventory.group(group) for group in GROUPS}
-    for group, reason in SINGLE.items():
-        if len(hosts := counts[group]) > 1:
+    counts = {group: inventory.group(group) for group in ROLES}
+    for daemon in DAEMONS:
+        if daemon.single and len(hosts := counts[daemon.group]) > 1:
             names = ", ".join(host.name for host in hosts)
-            yield f"Group {group} has {len(hosts)} hosts ({names}): leave one, for {reason}."
+            yield (
+                f"Group {daemon.group} has {len(hosts)} hosts ({names}): "
+                f"leave one, for {daemon.single}."
+            )
     for group, needed, reason in NEEDS:
         if counts[group] and not counts[needed]:
             yield (
                 f"Group {needed} has no host, and {counts[group][0].name} is in {group}: "
                 f"put one into {needed}, for {reason}."
             )
-    if inventory.hosts and not counts["edge"]:
+    if inventory.hosts and not counts[EDGE]:
         yield "Group edge has no host: put the one into it that jobs are to be started from."
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from cluster.checks import cache, clock, disk_space, memory
 from cluster.checks.base import Facts
-from cluster.checks.daemons import DAEMONS, daemons_of
 from cluster.checks.measuring import told
 from cluster.checks.program import call
+from cluster.daemons import CENTRAL, DAEMONS, daemons_of
 from cluster.inventory import Host, Inventory
 from cluster.ssh import Fleet
 
@@ -49,7 +49,7 @@ def collect(fleet: Fleet, inventory: Inventory, hosts: Sequence[Host]) -> dict[s
                 (host.address, port)
                 for host in inventory.hosts
                 for daemon in daemons_of(host)
-                if daemon.central
+                if daemon.group in CENTRAL
                 for port in daemon.ports
             ],
         }

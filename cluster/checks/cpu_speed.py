@@ -6,9 +6,9 @@ from statistics import median
 from typing import Any
 
 from cluster.checks.base import Check, Facts, Verdict, reached, warning
-from cluster.checks.daemons import ROLES
 from cluster.checks.measuring import each
 from cluster.checks.program import call
+from cluster.daemons import ROLES
 from cluster.inventory import Host, Inventory
 from cluster.ssh import Fleet
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from cluster.checks.base import Check, Facts, Verdict, listed, problem, reached, warning
-from cluster.checks.daemons import DAEMONS
+from cluster.daemons import DAEMONS
 from cluster.inventory import Inventory
 
 USERS = {"hdfs", "yarn", "spark", "mapred", "hadoop"}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from cluster.checks.base import Check, Facts, Verdict, problem, reached, span, warning
-from cluster.checks.daemons import daemons_of
+from cluster.daemons import daemons_of
 from cluster.inventory import Host, Inventory
 
 YARN_SETTING = "yarn.nodemanager.resource.memory-mb"
@@ -62,9 +62,9 @@ def promised_mb(host: Host, known: Facts) -> dict[str, int]:
         unit = known["units"].get(daemon.unit, {})
         if unit.get("heap_mb"):
             parts[f"{daemon.title} heap"] = unit["heap_mb"]
-        if variable := PROMISED.get(daemon.role):
+        if variable := PROMISED.get(daemon.group):
             value = unit.get("offers_mb") or host.variables.get(variable)
-            if daemon.role == "yarn_nodemanager":
+            if daemon.group == "yarn_nodemanager":
                 value = known["settings"].get(YARN_SETTING) or value
             # The inventory's may be a template, which Ansible alone can fill in.
             if value is not None and str(value).isdigit():

@@ -14,7 +14,7 @@ from cluster.checks.base import (
     reached,
     warning,
 )
-from cluster.checks.daemons import DAEMONS, Daemon, daemons_of
+from cluster.daemons import DAEMONS, Daemon, daemons_of
 from cluster.inventory import Inventory
 
 MANY_RESTARTS = 3

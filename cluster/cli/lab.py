@@ -52,6 +52,10 @@ def up(path: Path, provider: str) -> None:
     if provider != "nspawn":
         vagrant.up(inventory, provider=provider)
         return
+    if vagrant.is_up(path):
+        raise ClusterError(
+            f"{path} has virtual machines of Vagrant: `cluster -i {path} lab down` removes them."
+        )
     machines = machines_of(inventory)
     requirements.check(machines)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from cluster.clients.rest import Fields, get, get_list
+from cluster.clients.rest import Fields, get
 
 MASTER_PORT = 8080
 HISTORY_PORT = 18080
@@ -41,15 +41,6 @@ class Master:
     applications: tuple[Application, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """An application that the History Server shows; ``ended`` by the log it has by now."""
-
-    id: str
-    name: str
-    ended: bool
-
-
 def master(client: httpx.Client) -> Master:
     """Ask the master; raises NoAnswerError and UnknownAnswerError."""
     said = get(client, "/json/")
@@ -73,12 +64,6 @@ def history_version(client: httpx.Client) -> str:
     return get(client, "/api/v1/version").text("spark")
 
 
-def history(client: httpx.Client, *, limit: int) -> tuple[Finished, ...]:
-    """The latest applications of the History Server; raises as ``master``."""
-    found = get_list(client, "/api/v1/applications", limit=str(limit))
-    return tuple(_finished(application) for application in found)
-
-
 def _worker(worker: Fields) -> Worker:
     return Worker(
         host=worker.text("host"),
@@ -87,13 +72,4 @@ def _worker(worker: Fields) -> Worker:
         used_cores=worker.number("coresused"),
         memory_mb=worker.number("memory"),
         used_memory_mb=worker.number("memoryused"),
-    )
-
-
-def _finished(application: Fields) -> Finished:
-    attempts = application.objects("attempts")
-    return Finished(
-        id=application.text("id"),
-        name=application.text("name"),
-        ended=bool(attempts) and all(attempt.values.get("completed") for attempt in attempts),
     )

@@ -46,6 +46,7 @@ SOURCES = (
     "ansible/roles/base/tasks/packages.yml",
     "ansible/roles/*/files/**/*",
     "ansible/sources.yml",
+    "cluster/artifacts/*.py",
     "ansible/hadoop/*",
     "playbooks/image.yml",
     "requirements/env.lock",

@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 
 import cluster.status
+from cluster.daemons import DAEMONS
 from cluster.inventory import Host, Inventory
-from cluster.status import READERS, SERVICES, ClusterStatus, HostStatus, ServiceStatus, status
+from cluster.status import READERS, ClusterStatus, HostStatus, ServiceStatus, status
 from tests.unit.cluster.clients.conftest import recorded
 from tests.unit.cluster.conftest import Server, free_port, reachable
 
@@ -42,15 +43,16 @@ class Lab:
     def status(self) -> ClusterStatus:
         """Its status, which keeps the schema."""
         shown = ""
-        for service in SERVICES:
+        for daemon in DAEMONS:
+            unit = f"{daemon.unit}.service"
             said = {
-                "Id": service.unit,
+                "Id": unit,
                 "LoadState": "loaded",
                 "ActiveState": "active",
                 "SubState": "running",
                 "ExecMainStartTimestamp": f"@{STARTED}",
                 "NRestarts": "0",
-                **self.units.get(service.unit, {}),
+                **self.units.get(unit, {}),
             }
             shown += "".join(f"{key}={value}\n" for key, value in said.items()) + "\n"
         (self.folder / "systemctl.out").write_text(shown, encoding="utf-8")
@@ -131,7 +133,7 @@ def test_all_is_ready(lab: Lab) -> None:
     assert found.ready
     assert [host.host for host in found.hosts] == ["node1", "node2", "node3"]
     assert {service.service for service in host_of(found, "node1").services} == {
-        service.group for service in SERVICES
+        daemon.group for daemon in DAEMONS
     }
     states = {service.service: service.state for service in host_of(found, "node1").services}
     assert states == {
@@ -211,7 +213,7 @@ def test_a_dead_namenode_hides_nothing_else(lab: Lab) -> None:
     namenode = service_of(found, "node1", "hdfs_namenode")
     assert (namenode.ready, namenode.state) == (False, "activating (auto-restart)")
     assert (namenode.why, namenode.restarts) == (
-        "see `journalctl -u hdfs-namenode.service` there",
+        "see `journalctl -u hdfs-namenode` there",
         7,
     )
     assert namenode.since is None

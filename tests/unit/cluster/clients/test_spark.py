@@ -1,7 +1,7 @@
 import pytest
 
 from cluster.clients.rest import UnknownAnswerError
-from cluster.clients.spark import Finished, history, history_version, master
+from cluster.clients.spark import history_version, master
 from tests.unit.cluster.clients.conftest import client, recorded
 
 
@@ -22,16 +22,8 @@ def test_a_master_and_its_workers() -> None:
 
 
 def test_the_history_server() -> None:
-    said = {
-        "/api/v1/version": recorded("history-version"),
-        "/api/v1/applications?limit=5": recorded("history-applications"),
-    }
-    with client(said) as daemon:
+    with client({"/api/v1/version": recorded("history-version")}) as daemon:
         assert history_version(daemon) == "3.5.5"
-        assert history(daemon, limit=5) == (
-            Finished(id="application_1795543410387_0002", name="PythonPi", ended=True),
-            Finished(id="application_1795543410387_0001", name="PythonPi", ended=False),
-        )
 
 
 def test_another_answer_is_refused() -> None:
