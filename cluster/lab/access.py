@@ -18,10 +18,11 @@ VARIABLES = "lab.yml"
 FOLDER = ".lab"
 SSH_CONFIG = "ssh_config"
 # The machines answer only inside the lab's namespace. bash opens the connection itself, so that
-# nothing needs to be installed for it; one cat each way, ended together.
+# nothing needs to be installed for it; one cat each way, ended together. A refused host key makes
+# ssh hang up on it, which must not end bash before the cats.
 PROXY = (
     "nsenter --net={namespace} bash -c "
-    "'exec 3<>/dev/tcp/%h/%p || exit 1; cat <&3 & cat >&3; kill $! 2>/dev/null'"
+    "'trap : HUP; exec 3<>/dev/tcp/%h/%p || exit 1; cat <&3 & cat >&3; kill $! 2>/dev/null'"
 )
 
 

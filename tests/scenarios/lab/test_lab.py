@@ -121,10 +121,12 @@ def test_unknown_host_key_is_refused(lab: Path) -> None:
     known = lab / ".lab" / "known_hosts"
     before = known.read_text()
     known.write_text(re.sub(r"10\.77\.0\.12,slow \S+ \S+\n", "", before))
+    began = time.monotonic()
     try:
         refused = cluster(lab, "lab", "ssh", "slow", "true")
     finally:
         known.write_text(before)
+    assert time.monotonic() - began < 60  # sshd would keep an abandoned connection for 120 s
     assert refused.returncode == 255
     assert "Host key verification failed" in refused.stderr
 
