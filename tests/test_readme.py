@@ -16,6 +16,7 @@ ELSEWHERE = {
     "make test": "it runs this test; that CI calls it is tested below",
     "LAB=lab-hetero vagrant up": "tests/scenarios/vagrant makes two machines so",
     ".venv/bin/cluster -i inventory/lab-hetero deploy": "tests/scenarios/hetero runs it",
+    ".venv/bin/cluster bench deploy": "tests/scenarios/bench runs it, with one node",
 }
 # Commands on a lab: tests/scenarios/yarn runs each of them as it is here.
 ON_A_LAB = re.compile(r"\.venv/bin/cluster (lab|deploy|status|doctor)\b")
