@@ -9,6 +9,7 @@ import click
 from cluster.cli.bench import bench
 from cluster.cli.deploy import deploy
 from cluster.cli.doctor import doctor
+from cluster.cli.env import env
 from cluster.cli.lab import lab
 from cluster.cli.model import model
 from cluster.cli.report import report
@@ -67,6 +68,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
       cluster deploy
       cluster status
       cluster doctor
+      cluster env build
       cluster run --mode local --input photos/ --output runs/photos
       cluster report runs/photos
       cluster model info yolact-shapes
@@ -75,7 +77,7 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
     ctx.obj = inventory
 
 
-for command in (lab, deploy, status, doctor, run, report, model, bench):
+for command in (lab, deploy, status, doctor, env, run, report, model, bench):
     main.add_command(command)
 
 if __name__ == "__main__":

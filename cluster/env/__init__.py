@@ -1,0 +1,1 @@
+"""The executors' Python environment: built once, packed, and brought to the hosts."""
