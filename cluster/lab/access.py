@@ -41,6 +41,8 @@ def write(
         "IdentitiesOnly": "yes",
         "UserKnownHostsFile": folder.absolute() / "known_hosts",
         "StrictHostKeyChecking": "yes",
+        # A machine that is taken down says nothing more: who is logged in there learns it so.
+        "ServerAliveInterval": 15,
         "ProxyCommand": PROXY.format(namespace=NAMESPACES / lab),
     }
     # Ansible names a host by its address, people by its name.

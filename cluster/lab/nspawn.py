@@ -9,12 +9,11 @@ import hashlib
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
@@ -112,19 +111,15 @@ class Lab:
         (self.folder / "machines").write_text(repr(machines))
         below = self._image(image)
         say(f"Starting {', '.join(machine.name for machine in stopped)}")
-        processes = []
+        started = {}
         for machine in stopped:
             _furnish(self.folder / machine.name, machine, public)
-            processes.append(self._start(machine, below))
+            started[machine.name] = self._start(machine, below)
         keys = {m.name: " ".join(_host_key(self.folder / m.name).split()[:2]) for m in machines}
         access.write(self.inventory, self.name, machines, keys)
         say("Waiting until they have booted")
-        pool = ThreadPoolExecutor(len(stopped))
-        try:
-            list(pool.map(self._wait, stopped, processes))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # at Ctrl-C nobody waits for a boot
-        return [machine.name for machine in stopped]
+        self._wait(started)
+        return list(started)
 
     def _start(self, machine: Machine, image: str) -> subprocess.Popen[bytes]:
         folder = self.folder / machine.name
@@ -145,29 +140,48 @@ class Lab:
                 start_new_session=True,
             )
 
-    def _wait(self, machine: Machine, process: subprocess.Popen[bytes]) -> None:
-        """Until systemd in the machine says that its start is over."""
+    def _wait(self, started: Mapping[str, subprocess.Popen[bytes]]) -> None:
+        """Until systemd in each machine says that its start is over. ``started``: by machine."""
         deadline = time.monotonic() + BOOT_TIMEOUT_S
-        said = "it does not answer"
-        while time.monotonic() < deadline:
-            done = subprocess.run(
-                [*self.ssh(machine.name), "systemctl is-system-running --wait"],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=BOOT_TIMEOUT_S,
-            )
-            if done.stdout.strip() in {"running", "degraded"}:
-                return
-            said = " ".join((done.stdout or done.stderr).split()) or said
-            if process.poll() is not None:
-                said = f"it ended with {process.returncode}"
-                break
-            time.sleep(0.3)
-        console = self.folder / machine.name / "console.log"
-        kept = LABS / f"{self.name}-{machine.name}.log"
-        shutil.copy(console, kept)
-        raise ClusterError(f"Machine {machine.name} did not boot ({said}): see {kept}.")
+        asked = {name: self._ask(name) for name in started}
+        said = dict.fromkeys(started, "it does not answer")
+        try:
+            while asked:
+                time.sleep(0.1)
+                for name, question in list(asked.items()):
+                    over = time.monotonic() > deadline or started[name].poll() is not None
+                    if question.poll() is None and not over:
+                        continue
+                    question.kill()
+                    answer = " ".join(question.communicate()[0].split())
+                    said[name] = answer or said[name]
+                    if answer in {"running", "degraded"}:
+                        del asked[name]
+                    elif over:
+                        self._did_not_boot(name, started[name], said[name])
+                    else:
+                        asked[name] = self._ask(name)
+        finally:
+            # One whose machine is gone would wait for it.
+            for question in asked.values():
+                question.kill()
+                question.communicate()
+
+    def _ask(self, machine: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self.ssh(machine), "systemctl is-system-running --wait"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _did_not_boot(self, name: str, process: subprocess.Popen[bytes], said: str) -> NoReturn:
+        if process.poll() is not None:
+            said = f"it ended with {process.returncode}"
+        kept = LABS / f"{self.name}-{name}.log"
+        shutil.copy(self.folder / name / "console.log", kept)
+        raise ClusterError(f"Machine {name} did not boot ({said}): see {kept}.")
 
     def ssh(self, machine: str) -> list[str]:
         """The command that logs in, without what to do there."""

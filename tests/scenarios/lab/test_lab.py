@@ -214,7 +214,7 @@ def test_stopped_on_the_way_up(lab: Path, tmp_path: Path, way: signal.Signals) -
         while len(cgroups.processes(own.name)) < 6:  # both are booting
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.killpg(up.pid, way)
+        os.kill(up.pid, way)  # alone: its children are for it to end
         up.wait(30)
         if way == signal.SIGKILL:
             assert leftovers(own)
