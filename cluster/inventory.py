@@ -1,7 +1,9 @@
 """The Ansible inventory as the commands see it: hosts, their groups and variables."""
 
+import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -59,6 +61,9 @@ class Inventory:
                 f"There is no inventory {path}: give one with -i, or by {VARIABLE}; "
                 f"those shipped are in {DEFAULT.parent}/."
             )
+        if path.is_dir() and (inside := sorted(path.glob("*/hosts.yml"))):
+            names = ", ".join(str(each.parent) for each in inside)
+            raise UsageError(f"{path} holds several inventories: give one of {names}.")
         command = [ansible("ansible-inventory"), "-i", str(path), "--list"]
         # An inventory with an error is refused, not read in part.
         strict = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True", "ANSIBLE_NOCOLOR": "1"}
@@ -68,7 +73,9 @@ class Inventory:
         if done.returncode:
             said = " ".join(done.stderr.split()) or "ansible-inventory failed"
             raise UsageError(f"The inventory {path} cannot be read: {said}")
-        return cls.parse(path, json.loads(done.stdout))
+        found = cls.parse(path, json.loads(done.stdout))
+        _refuse_another_lab(found)
+        return found
 
     @classmethod
     def parse(cls, path: Path, listing: Mapping[str, Any]) -> "Inventory":
@@ -118,6 +125,21 @@ class Inventory:
                 return host
         known = ", ".join(host.name for host in self.hosts)
         raise UsageError(f"The inventory {self.path} has no host {name}: it has {known}.")
+
+
+def _refuse_another_lab(inventory: Inventory) -> None:
+    """A copy of an inventory whose lab is up would operate that lab's machines."""
+    for host in inventory.hosts:
+        words = shlex.split(str(host.variables.get("ansible_ssh_common_args", "")))
+        for option, value in itertools.pairwise(words):
+            folder = Path(value).parent
+            if option != "-F" or folder.name != ".lab" or not inventory.path.is_dir():
+                continue
+            if folder.parent.resolve() != inventory.path.resolve():
+                raise UsageError(
+                    f"{inventory.path / 'lab.yml'} is of the lab of {folder.parent}: remove it,"
+                    " and the folder .lab beside it, for they were copied with the inventory."
+                )
 
 
 def ansible(program: str) -> str:

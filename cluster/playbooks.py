@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 import ansible_runner  # type: ignore[import-untyped]
+import yaml
 
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
@@ -142,6 +143,9 @@ class Listener:
     def diff(self, text: str) -> None:
         """With ``diff``: what a task changes in a file, as Ansible prints it."""
 
+    def stopping(self) -> None:
+        """Ansible was asked to end, and may take some seconds."""
+
 
 def run_playbook(
     playbook: Path,
@@ -158,17 +162,17 @@ def run_playbook(
         ClusterError: there is no checkout of the repository.
     """
     root = repository()
-    options = options or Options()
+    options, listener = options or Options(), listener or Listener()
     log = _log_file(playbook.stem)
     with (
         tempfile.TemporaryDirectory(prefix="cluster-playbook-") as folder,
         log.open("w", encoding="utf-8") as text,
-        _Interrupt() as interrupt,
+        _Interrupt(listener) as interrupt,
     ):
         words = ["-i", str(inventory.path), *options.arguments(), str(playbook)]
         text.write(f"ansible-playbook {shlex.join(words)}\n")
         names = tuple(host.name for host in inventory.hosts)
-        record = _Record(text, names, listener or Listener(), interrupt)
+        record = _Record(text, names, listener, interrupt)
         done = ansible_runner.run(
             private_data_dir=folder,
             project_dir=str(root),
@@ -183,11 +187,31 @@ def run_playbook(
             cancel_callback=interrupt.is_overdue,
         )
     if interrupt.asked_at is not None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"The next deployment goes on from here; the log is {log}.")
     outcome = record.outcome(log)
     if done.rc != 0:
         raise PlaybookError(_sentence(playbook.name, outcome, record.last_error), outcome)
     return outcome
+
+
+def tags_of(playbook: Path) -> set[str]:
+    """The tags in a playbook and in those that it imports; Ansible's own ``always`` is none."""
+    found: set[str] = set()
+
+    def look(part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                look(each)
+        elif isinstance(part, dict):
+            tags = part.get("tags", [])
+            found.update([tags] if isinstance(tags, str) else tags)
+            if imported := part.get("ansible.builtin.import_playbook"):
+                found.update(tags_of(playbook.with_name(imported)))
+            for each in part.values():
+                look(each)
+
+    look(yaml.safe_load(playbook.read_text(encoding="utf-8")))
+    return found - {"always"}
 
 
 def _log_file(name: str) -> Path:
@@ -219,7 +243,8 @@ class _Interrupt:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self.asked_at: float | None = None
         self.ansible: int | None = None
         self._before: dict[int, Any] = {}
@@ -234,7 +259,9 @@ class _Interrupt:
             signal.signal(each, handler)
 
     def _ask(self, *_: object) -> None:
-        self.asked_at = self.asked_at or time.monotonic()
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            self._listener.stopping()
         if self.ansible is not None:
             os.kill(self.ansible, signal.SIGINT)
 

@@ -150,6 +150,7 @@ class _Unit:
 
     active: bool
     state: str
+    started: bool
     since: float | None
     restarts: int
     changed: tuple[str, ...]
@@ -202,6 +203,7 @@ def _unit(
     return _Unit(
         active=state == "active",
         state=described,
+        started=bool(started),
         since=since,
         restarts=int(said["NRestarts"]),
         changed=tuple(file for file in read if since and written.get(file, 0) > since),
@@ -243,6 +245,8 @@ def _service(daemon: Daemon, word: "_Word", unit: _Unit | None) -> ServiceStatus
 def _why_stopped(daemon: Daemon, unit: _Unit) -> str:
     if unit.state == NOT_INSTALLED:
         return "there is no such unit: `cluster deploy` makes it"
+    if unit.state == "inactive" and not unit.started:
+        return "it has not been started: `cluster deploy` does it"
     if unit.state == "inactive":
         return f"it was stopped: `systemctl start {daemon.unit}` there starts it"
     return f"see `journalctl -u {daemon.unit}` there"

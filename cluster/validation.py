@@ -52,7 +52,8 @@ def require_valid(inventory: Inventory, roles_path: Path = ROLES_PATH) -> None:
         UsageError: the first mistake, and how many more there are.
     """
     if problems := validate(inventory, roles_path):
-        more = f" ({len(problems) - 1} more: python -m cluster.validation {inventory.path})"
+        command = f"{sys.executable} -m cluster.validation {inventory.path}"
+        more = f" ({len(problems) - 1} more: {command})"
         raise UsageError(problems[0] + (more if len(problems) > 1 else ""))
 
 

@@ -32,8 +32,8 @@ class Commands(click.Group):
                 raise
             click.echo(f"Error: {error}", err=True)
             ctx.exit(exit_code(error))
-        except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
+        except KeyboardInterrupt as interrupt:
+            click.echo(" ".join(["Stopped.", *map(str, interrupt.args)]), err=True)
             ctx.exit(FAILED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -16,6 +16,7 @@ from rich.text import Text
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
 from cluster.inventory import Inventory
+from cluster.lab.access import require_up
 from cluster.places import repository
 from cluster.playbooks import (
     FAILURES,
@@ -26,8 +27,10 @@ from cluster.playbooks import (
     Task,
     TaskResult,
     run_playbook,
+    tags_of,
 )
 from cluster.validation import require_valid
+from job.errors import UsageError
 
 PLAYBOOK = Path("playbooks", "site.yml")
 # The tag of the play in it that looks for mistakes in the inventory.
@@ -70,6 +73,10 @@ def deploy(
     playbook = repository() / PLAYBOOK
     inventory = Inventory.load(path)
     require_valid(inventory)
+    require_up(inventory)
+    known = tags_of(playbook)
+    if unknown := sorted(set(tags.split(",") if tags else ()) - known):
+        raise UsageError(f"No role has the tag {unknown[0]}: there are {', '.join(sorted(known))}.")
     options = Options(
         check=check,
         diff=diff,
@@ -138,6 +145,10 @@ class Progress(Listener):
         # Ansible prints an empty one for a file that is as it should be.
         if text.strip():
             self._shown.print(text.strip("\n"), markup=False, soft_wrap=True)
+
+    def stopping(self) -> None:
+        """Says so."""
+        self._say("stopping Ansible ...")
 
     def _say(self, text: str) -> None:
         line = f"{time.monotonic() - self._begun:6.1f} s  {text}"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.checks import CHECKS
-from cluster.checks.base import Check, Severity, Verdict
+from cluster.checks.base import Check, Severity, Verdict, reached
 from cluster.checks.examination import Examination, Fixed, examine, fix
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
@@ -21,8 +21,9 @@ from cluster.inventory import Inventory
 from cluster.ssh import Fleet
 from job.errors import UsageError
 
-OK = "ok"
-COLOURS = {OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "red"}
+OK, UNKNOWN = "ok", "unknown"
+# From the best to the worst.
+COLOURS = {OK: "green", UNKNOWN: "dim", Severity.WARNING: "yellow", Severity.PROBLEM: "red"}
 
 
 @click.command()
@@ -111,9 +112,11 @@ def _list(checks: Sequence[Check], format_: str) -> None:
     console.print(table)
 
 
-def _state(verdict: Verdict) -> str:
+def _state(verdict: Verdict, seen: Examination) -> str:
+    """The worst that was found; nothing found means nothing where no host could be asked."""
     severities = {finding.severity for finding in verdict.findings}
-    return max(severities, key=list(COLOURS).index, default=OK)
+    none = OK if any(reached(seen.facts)) else UNKNOWN
+    return max(severities, key=list(COLOURS).index, default=none)
 
 
 def _document(
@@ -128,7 +131,7 @@ def _document(
                 "name": check.name,
                 "title": check.title,
                 "why": check.why,
-                "state": _state(verdict),
+                "state": _state(verdict, seen),
                 "summary": verdict.summary,
                 "findings": [
                     {
@@ -153,7 +156,7 @@ def _show(checks: Sequence[Check], seen: Examination, fixed: Sequence[Fixed], re
     table = Table("check", "", "seen")
     for check in checks:
         verdict = seen.verdicts[check.name]
-        state = _state(verdict)
+        state = _state(verdict, seen)
         table.add_row(check.title, f"[{COLOURS[state]}]{state}", verdict.summary)
     console.print(table)
     for check in checks:

@@ -68,7 +68,7 @@ def up(path: Path, provider: str) -> None:
     if not started:
         _say(f"Nothing to do: all {len(machines)} machines of {own.name} are running.")
     else:
-        _say(f"{len(started)} machines of {own.name} are up. Next: cluster -i {path} deploy")
+        _say(f"{', '.join(started)} of {own.name} are up. Next: cluster -i {path} deploy")
 
 
 @lab.command()
@@ -127,7 +127,11 @@ def picture(path: Path, file: Path) -> None:
     Example:
       cluster -i inventory/lab-hetero lab picture topology.svg
     """
-    file.write_text(topology.picture(Inventory.load(path)), encoding="utf-8")
+    drawn = topology.picture(Inventory.load(path))
+    try:
+        file.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise ClusterError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
@@ -140,12 +144,14 @@ def ssh(path: Path, host: str, command: tuple[str, ...]) -> None:
     \b
     Examples:
       cluster lab ssh node1
-      cluster lab ssh node1 -- hdfs dfsadmin -report
+      cluster lab ssh node1 -- hdfs dfs -ls /
     """
     Inventory.load(path)[host]
     config = path.absolute() / ".lab" / "ssh_config"
     if not config.exists():
         raise ClusterError(f"The lab of {path} is not up: `cluster -i {path} lab up`.")
+    if nspawn.Lab.of(path).state(host) == "stopped":
+        raise ClusterError(f"{host} is stopped: `cluster -i {path} lab up` starts it.")
     program = shutil.which("ssh")
     if program is None:
         raise ClusterError("ssh was not found: install OpenSSH's client.")

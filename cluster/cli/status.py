@@ -47,7 +47,7 @@ def status(path: Path, /, format_: str) -> None:
 def _show(found: ClusterStatus) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("host", "service", "state", "for", "version"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "state")
     table.add_column("memory MiB", justify="right", no_wrap=True)
     table.add_column("vcores", justify="right", no_wrap=True)
     for host in found.hosts:
@@ -59,7 +59,7 @@ def _show(found: ClusterStatus) -> None:
     for host in found.hosts:
         if host.error:
             console.print(Text(host.error, style="red"), soft_wrap=True)
-        for service in host.services:
+        for service in [] if host.error else host.services:
             if note := _note(service):
                 colour = "yellow" if service.ready else "red"
                 text = Text(f"{host.host} {service.service}: {note}", style=colour)
@@ -67,7 +67,9 @@ def _show(found: ClusterStatus) -> None:
     services = [service for host in found.hosts for service in host.services]
     ready = sum(service.ready for service in services)
     colour = "green" if found.ready else "red"
-    console.print(f"[{colour}]{ready} of {len(services)} services are ready.[/]")
+    silent = sum(bool(host.error) for host in found.hosts)
+    but = f", but {silent} of {len(found.hosts)} hosts cannot be reached" if silent else ""
+    console.print(f"[{colour}]{ready} of {len(services)} services are ready{but}.[/]")
 
 
 def _add_rows(table: Table, host: HostStatus) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
 from cluster.lab.machines import Machine
 from cluster.lab.network import NAMESPACES
 from job.parts import write_atomically
@@ -58,6 +60,20 @@ def write(
     text = "# Made by `cluster lab up`, removed by `cluster lab down`.\n"
     text += yaml.safe_dump({"all": {"vars": variables}})
     write_atomically(inventory / VARIABLES, text)
+
+
+def require_up(inventory: Inventory) -> None:
+    """Refuse an inventory whose hosts are machines of a lab that is not up.
+
+    Raises:
+        ClusterError: there is no such lab, by what `up` writes.
+    """
+    labs = [host for host in inventory.hosts if "lab_memory_mb" in host.variables]
+    # Who says how to log in has machines of his own.
+    if any("ansible_user" not in host.variables for host in labs):
+        raise ClusterError(
+            f"The lab of {inventory.path} is not up: `cluster -i {inventory.path} lab up`."
+        )
 
 
 def make_key(inventory: Path) -> str:

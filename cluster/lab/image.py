@@ -51,8 +51,12 @@ SOURCES = (
     "playbooks/image.yml",
     "requirements/env.lock",
 )
-# Mounts and processes of the build are in namespaces of their own: they end with it, however it
-# ends. Packages' scripts ask policy-rc.d whether daemons may start.
+# Mounts and processes of a build are in namespaces of their own: they end with it, however it ends.
+OWN = (
+    *("unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
+# Packages' scripts ask policy-rc.d whether daemons may start.
 BUILD = r"""
 base=$1 layer=$2 root=$3; shift 3
 mount -t overlay -o "lowerdir=$base,upperdir=$layer/upper,workdir=$layer/work" overlay "$root"
@@ -117,7 +121,7 @@ def _ensure_base(folder: Path, say: Callable[[str], None]) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         part.parent.mkdir(exist_ok=True)
         options = [f"--customize-hook={line}" for line in CUSTOMISE]
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
+        command = [*OWN, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
         command += [f"--include={','.join(PACKAGES)}", RELEASE, str(part)]
         _run(command, log=folder / f"{base.name}.log")
         part.rename(base)
@@ -134,9 +138,8 @@ def _build(layer: Path, *, base: Path, repository: Path, say: Callable[[str], No
     where = {"ansible_connection": "community.general.chroot", "ansible_host": str(root)}
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"image": where}}}))
     play = [ansible("ansible-playbook"), "-i", str(inventory), "playbooks/image.yml"]
-    own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-    own += ["--mount-proc", "bash", "-euc", BUILD, "build", str(base), str(part), str(root)]
-    _run([*own, *play], log=log, cwd=repository)
+    script = ["bash", "-euc", BUILD, "build", str(base), str(part), str(root)]
+    _run([*OWN, *script, *play], log=log, cwd=repository)
     (part / "upper").rename(layer)
     shutil.rmtree(part)
 

@@ -22,6 +22,8 @@ from cluster.lab.machines import Machine, machines_of
 from cluster.places import locked
 
 LABS = Path("/var/lib/cluster/labs")
+# nspawn makes an empty folder here for each machine, and leaves it.
+PROPAGATED = Path("/run/systemd/nspawn/propagate")
 IMAGE = "image"  # in a lab's folder: the layers below its machines, as overlayfs takes them
 DATA_MB = 10_240
 BOOT_TIMEOUT_S = 120.0
@@ -86,6 +88,8 @@ class Lab:
     def down(self) -> bool:
         """Remove the lab; False where there was none."""
         with self._locked():
+            for log in LABS.glob(f"{self.name}-*.log"):
+                log.unlink()
             return self._down()
 
     def state(self, machine: str) -> State:
@@ -208,6 +212,8 @@ class Lab:
         # A killed process's mounts go when the kernel has let go of its namespace.
         _until_unmounted(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        for left in PROPAGATED.glob(f"{self.name}-*"):
+            left.rmdir()
         access.remove(self.inventory, self.name)
         return there
 

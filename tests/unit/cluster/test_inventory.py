@@ -1,6 +1,8 @@
 """Inventories as Ansible reads them: one of every feature the commands rely on, loaded for real."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,24 @@ def test_an_inventory_without_hosts(tmp_path: Path) -> None:
     listing = json.loads('{"_meta": {"hostvars": {}}, "all": {"children": ["ungrouped"]}}')
     found = Inventory.parse(tmp_path, listing)
     assert (found.hosts, found.groups) == ((), frozenset())
+
+
+def test_a_folder_of_inventories_is_none(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hosts.yml").write_text(HOSTS, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"several inventories: give one of \S+/one, \S+/two"):
+        Inventory.load(tmp_path)
+
+
+def test_a_copy_does_not_operate_the_lab_of_the_original(tmp_path: Path) -> None:
+    original, copy = tmp_path / "a place", tmp_path / "copy"
+    original.mkdir()
+    arguments = f"-F {shlex.quote(str(original / '.lab' / 'ssh_config'))}"
+    lab = {"all": {"vars": {"ansible_ssh_common_args": arguments}}}
+    (original / "hosts.yml").write_text(HOSTS, encoding="utf-8")
+    (original / "lab.yml").write_text(json.dumps(lab), encoding="utf-8")
+    assert Inventory.load(original).hosts
+    shutil.copytree(original, copy)
+    with pytest.raises(UsageError, match=r"copy/lab\.yml is of the lab of .*a place: remove it"):
+        Inventory.load(copy)

@@ -13,7 +13,15 @@ import pytest
 import yaml
 
 from cluster.inventory import Inventory
-from cluster.playbooks import Listener, Options, PlaybookError, Task, TaskResult, run_playbook
+from cluster.playbooks import (
+    Listener,
+    Options,
+    PlaybookError,
+    Task,
+    TaskResult,
+    run_playbook,
+    tags_of,
+)
 
 ROOT = Path(__file__).parents[3]
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -211,16 +219,35 @@ def test_ctrl_c_ends_ansible_before_it_is_raised(
 ) -> None:
     play = playbook(tmp_path, "- name: Hang\n  ansible.builtin.command: sleep 301.5\n")
 
+    told = []
+
     class Stop(Listener):
         def host_started(self, task: Task, host: str) -> None:
             if host == "node2":
                 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
+        def stopping(self) -> None:
+            told.append("stopping")
+
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         run_playbook(play, inventory, listener=Stop())
+    assert told == ["stopping"]
     (log,) = state.rglob("*.log")
+    assert str(log) in str(caught.value)
     assert "interrupted" in log.read_text(encoding="utf-8")
     assert signal.getsignal(signal.SIGINT) is before
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert f"{play}" not in listed.stdout
+
+
+def test_tags_are_those_of_all_playbooks(tmp_path: Path) -> None:
+    (tmp_path / "site.yml").write_text(
+        "- ansible.builtin.import_playbook: part.yml\n- hosts: all\n  tags: one\n", encoding="utf-8"
+    )
+    (tmp_path / "part.yml").write_text(
+        "- hosts: all\n  roles: [{role: a, tags: [two, three]}]\n"
+        "  tasks: [{block: [{debug: {}, tags: [four, always]}]}]\n",
+        encoding="utf-8",
+    )
+    assert tags_of(tmp_path / "site.yml") == {"one", "two", "three", "four"}

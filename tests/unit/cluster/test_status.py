@@ -243,6 +243,17 @@ def test_a_stopped_daemon_that_nobody_misses_yet_is_not_ready(lab: Lab) -> None:
     assert service_of(found, "node2", "spark_worker").state == "not installed"
 
 
+@pytest.mark.parametrize(
+    ("started", "why"),
+    [("", "has not been started: `cluster deploy`"), (f"@{STARTED}", "was stopped: `systemctl")],
+)
+def test_an_inactive_daemon_was_stopped_or_never_started(lab: Lab, started: str, why: str) -> None:
+    lab.units["hdfs-datanode.service"] = {
+        **{"ActiveState": "inactive", "SubState": "dead", "ExecMainStartTimestamp": started}
+    }
+    assert why in service_of(lab.status(), "node1", "hdfs_datanode").why
+
+
 def test_files_newer_than_the_daemon_that_read_them_are_named(lab: Lab) -> None:
     unit = "/etc/systemd/system/yarn-nodemanager.service"
     lab.written = {

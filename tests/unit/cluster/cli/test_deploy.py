@@ -1,6 +1,7 @@
 """How `cluster deploy` shows a playbook's progress, and what it refuses before it begins."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from cluster.cli.deploy import Progress
 from cluster.playbooks import Task, TaskResult
-from tests.unit.cluster.cli.conftest import Cluster
+from tests.unit.cluster.cli.conftest import ROOT, Cluster
 
 WRITE = Task(step="hadoop", name="Write the configuration")
 ELSEWHERE = Task(step="spark_master", name="Write the unit")
@@ -85,4 +86,24 @@ def test_a_wrong_inventory_is_refused_before_any_host_is_asked(
     done = cluster("-i", path, "deploy")
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ") and "hadoop_replicaton" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_lab_that_is_not_up_and_a_tag_that_is_none_are_refused_at_once(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = shutil.copytree(
+        ROOT / "inventory" / "lab-yarn",
+        tmp_path / "lab",
+        ignore=shutil.ignore_patterns(".lab", "lab.yml"),
+    )
+    done = cluster("-i", path, "deploy")
+    assert done.returncode == 1
+    assert done.stderr == f"Error: The lab of {path} is not up: `cluster -i {path} lab up`.\n"
+    (path / "lab.yml").write_text("all: {vars: {ansible_user: me}}\n", encoding="utf-8")
+    done = cluster("-i", path, "deploy", "--tags", "hdfs,nosuch")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No role has the tag hdfs: there are base, ")
+    assert "hdfs_namenode" in done.stderr
     assert not (tmp_path / "state").exists()
