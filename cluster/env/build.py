@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import conda_pack  # type: ignore[import-untyped]
 
 from cluster.env import contents, prefix
 from cluster.env.contents import Dropped
+from cluster.env.prefix import WITH_US
 from cluster.errors import ClusterError
 from cluster.places import cache, locked, repository
 
@@ -105,9 +107,10 @@ def build(
     folder = root / named
     with locked(root / "lock"):
         if not folder.is_dir():
-            part = root / f"{named}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
+            for left in root.glob("*.part"):
+                shutil.rmtree(left, ignore_errors=True)
+            part = Path(tempfile.mkdtemp(prefix=f"{named}-", suffix=".part", dir=root))
+            part.chmod(0o755)
             about = _build(part, lock, named, imports, tell)
             (part / ABOUT).write_text(json.dumps(about.to_json(), indent=2), encoding="utf-8")
             part.rename(folder)
@@ -146,7 +149,7 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
     command += ["--invalidation-mode", "unchecked-hash", str(whole / "lib")]
     # Some packages bring files for other versions of Python, which do not compile.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    subprocess.run(command, check=False, capture_output=True, env=environment)
+    subprocess.run([*WITH_US, *command], check=False, capture_output=True, env=environment)
     (whole / "conda-meta").mkdir()
     (whole / "conda-meta" / "history").touch()
     for path in whole.rglob("*"):
@@ -160,7 +163,11 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
 def _try(whole: Path, imports: str) -> None:
     python = whole / "bin" / "python"
     done = subprocess.run(
-        [str(python), "-I", "-c", imports], capture_output=True, text=True, check=False, env={}
+        [*WITH_US, str(python), "-I", "-c", imports],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.defpath},
     )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1]
@@ -192,7 +199,9 @@ def pack(
 
 def _run(command: list[str], log: Path) -> None:
     with log.open("wb") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            [*WITH_US, *command], stdout=output, stderr=subprocess.STDOUT, check=False
+        )
     if done.returncode:
         kept = log.parent.with_name(log.name)
         shutil.copy(log, kept)

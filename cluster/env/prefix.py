@@ -17,6 +17,8 @@ from pathlib import Path
 from cluster.errors import ClusterError
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+# A program that outlives a killed build would go on writing.
+WITH_US = ("setpriv", "--pdeathsig", "KILL")
 # Of the standard library: what no program of ours imports, and what is for building extensions.
 LEFT_OUT = (
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"),
@@ -95,11 +97,12 @@ def _linked(binary: Path) -> list[tuple[str, str]]:
 
 def _run(*command: str) -> str:
     own = Path(sys.executable).with_name(command[0])
-    words = [str(own), *command[1:]] if own.exists() else list(command)
+    program = own if own.exists() else shutil.which(command[0])
+    if program is None:
+        raise ClusterError(f"{command[0]} was not found: install it, then build again.")
+    words = [str(program), *command[1:]]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        raise ClusterError(f"{command[0]} was not found: install it, then build again.") from None
+        done = subprocess.run([*WITH_US, *words], capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
         raise ClusterError(f"`{' '.join(words)}` failed: {error.stderr.strip()}") from error
     return done.stdout
