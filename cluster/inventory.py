@@ -1,6 +1,5 @@
 """The Ansible inventory as the commands see it: hosts, their groups and variables."""
 
-import itertools
 import json
 import os
 import shlex
@@ -16,6 +15,8 @@ from job.errors import UsageError
 
 DEFAULT = Path("inventory/lab-yarn")
 VARIABLE = "CLUSTER_INVENTORY"
+# In an inventory's folder, where its lab is up.
+LAB_CONFIG = Path(".lab", "ssh_config")
 # The group of the hosts that jobs are started from.
 EDGE = "edge"
 
@@ -37,6 +38,14 @@ class Host:
     def ssh_address(self) -> str:
         """Where SSH reaches it."""
         return str(self.variables.get("ansible_host", self.name))
+
+    def ssh_options(self) -> Iterator[tuple[str, str]]:
+        """The options -F, -o and -J that Ansible gives to ssh, each with its value."""
+        names = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+        words = iter(shlex.split(" ".join(str(self.variables.get(name, "")) for name in names)))
+        for word in words:
+            if word[:2] in ("-F", "-o", "-J"):
+                yield word[:2], word[2:] or next(words, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +138,15 @@ class Inventory:
 
 def _refuse_another_lab(inventory: Inventory) -> None:
     """A copy of an inventory whose lab is up would operate that lab's machines."""
-    for host in inventory.hosts:
-        words = shlex.split(str(host.variables.get("ansible_ssh_common_args", "")))
-        for option, value in itertools.pairwise(words):
-            folder = Path(value).parent
-            if option != "-F" or folder.name != ".lab" or not inventory.path.is_dir():
-                continue
-            if folder.parent.resolve() != inventory.path.resolve():
-                raise UsageError(
-                    f"{inventory.path / 'lab.yml'} is of the lab of {folder.parent}: remove it,"
-                    " and the folder .lab beside it, for they were copied with the inventory."
-                )
+    options = (option for host in inventory.hosts for option in host.ssh_options())
+    files = {Path(value) for flag, value in options if flag == "-F"}
+    labs = {file.parents[1] for file in files if file.parts[-2:] == LAB_CONFIG.parts}
+    for lab in labs if inventory.path.is_dir() else ():
+        if lab.resolve() != inventory.path.resolve():
+            raise UsageError(
+                f"{inventory.path / 'lab.yml'} is of the lab of {lab}: remove it, and the folder"
+                " .lab beside it, for they were copied with the inventory."
+            )
 
 
 def ansible(program: str) -> str:

@@ -30,7 +30,7 @@ import paramiko  # type: ignore[import-untyped]
 from invoke.exceptions import CommandTimedOut, ThreadException
 
 from cluster.errors import ClusterError
-from cluster.inventory import EDGE, Host, Inventory
+from cluster.inventory import EDGE, LAB_CONFIG, Host, Inventory
 from job.errors import UsageError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -39,7 +39,6 @@ HTTP_TIMEOUT_S = 20.0
 # So that a connection to a host that went away breaks.
 KEEPALIVE_S = 15
 THREADS = 32
-LAB_CONFIG = Path(".lab", "ssh_config")
 SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts"
 SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
@@ -215,14 +214,8 @@ def _configuration(host: Host, inventory: Path) -> tuple[Path | None, list[str]]
 
     What else ssh takes does not matter here.
     """
-    names = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
-    words = iter(shlex.split(" ".join(str(host.variables.get(name, "")) for name in names)))
     file, lines = None, []
-    for word in words:
-        flag, value = word[:2], word[2:]
-        if flag not in ("-F", "-o", "-J"):
-            continue
-        value = value or next(words, "")
+    for flag, value in host.ssh_options():
         if flag == "-F":
             file = Path(value).expanduser()
         else:

@@ -12,7 +12,7 @@ from cluster.bench import accuracy as accuracy_bench
 from cluster.bench import deploy as deploy_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
-from cluster.cli.output import console, format_option
+from cluster.cli.output import console, format_option, tell_step
 from cluster.errors import ClusterError
 
 
@@ -56,7 +56,7 @@ def throughput(
             precisions=precision,
             images=images,
             runs=runs,
-            tell=lambda line: click.echo(f"{line} ...", err=True),
+            tell=tell_step,
         ),
         format_,
         assert_,
@@ -86,7 +86,7 @@ def accuracy(scenes: int, format_: str, assert_: bool) -> None:
 def deploy(nodes: tuple[int, ...], format_: str, assert_: bool) -> None:
     """Seconds from nothing to a ready cluster of nspawn machines, and for a second deployment."""
     _show(
-        deploy_bench.measure(nodes=nodes, tell=lambda line: click.echo(f"{line} ...", err=True)),
+        deploy_bench.measure(nodes=nodes, tell=tell_step),
         format_,
         assert_,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cluster.cli.output import console, format_option
+from cluster.cli.output import console, format_option, tell_step
 from cluster.env import build as building
 from cluster.env.build import Environment
 
@@ -45,8 +45,8 @@ def build(archive: str, level: int, format_: str) -> None:
 
     Its name is made from what goes into it: where it is built already, nothing is done.
     """
-    environment = building.build(tell=_say)
-    path = building.pack(environment, archive, level, tell=_say)
+    environment = building.build(tell=tell_step)
+    path = building.pack(environment, archive, level, tell=tell_step)
     if format_ == "json":
         told: dict[str, Any] = environment.to_json()
         told |= {"archive": str(path), "archive_bytes": path.stat().st_size}
@@ -65,7 +65,3 @@ def _show(environment: Environment) -> None:
     console.print(table)
     whole, kept = environment.whole_bytes / MEGABYTE, environment.bytes / MEGABYTE
     console.print(f"{kept:.0f} MB unpacked, of {whole:.0f} MB")
-
-
-def _say(line: str) -> None:
-    click.echo(f"{line} ...", err=True)

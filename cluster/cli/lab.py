@@ -13,8 +13,8 @@ from cluster import topology
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
 from cluster.errors import ClusterError
-from cluster.inventory import Inventory
-from cluster.lab import image, nspawn, requirements, vagrant
+from cluster.inventory import LAB_CONFIG, Inventory
+from cluster.lab import access, image, nspawn, requirements, vagrant
 from cluster.lab.machines import machines_of
 from cluster.places import cache, repository
 from cluster.validation import require_valid
@@ -147,9 +147,9 @@ def ssh(path: Path, host: str, command: tuple[str, ...]) -> None:
       cluster lab ssh node1 -- hdfs dfs -ls /
     """
     Inventory.load(path)[host]
-    config = path.absolute() / ".lab" / "ssh_config"
+    config = path.absolute() / LAB_CONFIG
     if not config.exists():
-        raise ClusterError(f"The lab of {path} is not up: `cluster -i {path} lab up`.")
+        raise access.not_up(path)
     if nspawn.Lab.of(path).state(host) == "stopped":
         raise ClusterError(f"{host} is stopped: `cluster -i {path} lab up` starts it.")
     program = shutil.which("ssh")

@@ -13,3 +13,8 @@ format_option = click.option(
     show_default=True,
     help="Tables to read, or one JSON object.",
 )
+
+
+def tell_step(line: str) -> None:
+    """Say on standard error what begins now, so that results can be piped."""
+    click.echo(f"{line} ...", err=True)

@@ -26,6 +26,7 @@ FOLDER = "environments"
 ABOUT = "environment.json"
 FORMATS = ("tar", "tar.gz")
 DESTINATION = "/environment"
+# The modules that decide what is in an environment.
 RECIPE = ("build.py", "contents.py", "prefix.py")
 # Of every file in an archive: the first second that ZIP can name, too.
 EPOCH = 315532800
@@ -55,7 +56,7 @@ class Environment:
         """Its size before anything was left out."""
         return self.bytes + sum(part.bytes for part in self.dropped)
 
-    def archive(self, format_: str, level: int = 1) -> Path:
+    def archive(self, format_: str, level: int) -> Path:
         """Where its archive of that format is, or will be."""
         suffix = f"-{level}" if format_ == "tar.gz" else ""
         return self.folder / f"environment-{self.digest}{suffix}.{format_}"
@@ -82,9 +83,8 @@ def digest(lock: Path) -> str:
         "platform": sysconfig.get_platform(),
         "packer": f"conda-pack {conda_pack.__version__}",
         "recipe": [
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(Path(__file__).parent.glob("*.py"))
-            if path.name in RECIPE
+            hashlib.sha256(Path(__file__).with_name(name).read_bytes()).hexdigest()
+            for name in RECIPE
         ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -144,7 +144,7 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
     for record in packages.glob("*.dist-info"):
         for name in ("RECORD", "direct_url.json", "REQUESTED", "INSTALLER"):
             (record / name).unlink(missing_ok=True)
-    # A hosts' copy cannot be written to, so that its modules would be compiled at every start.
+    # A host's copy cannot be written to, so that its modules would be compiled at every start.
     command = [str(whole / "bin" / "python"), "-m", "compileall", "-q", "-s", str(whole)]
     command += ["--invalidation-mode", "unchecked-hash", str(whole / "lib")]
     # Some packages bring files for other versions of Python, which do not compile.
@@ -154,9 +154,8 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
     (whole / "conda-meta" / "history").touch()
     for path in whole.rglob("*"):
         if not path.is_symlink():
-            path.chmod(
-                path.stat().st_mode & 0o700 | (0o055 if path.stat().st_mode & 0o100 else 0o044)
-            )
+            mode = path.stat().st_mode & 0o700
+            path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 
 

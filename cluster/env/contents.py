@@ -1,7 +1,7 @@
 """What the executors' environment leaves out, and why: no executor and no driver needs it."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ PARTS = (
     Part(
         name="Arrow beyond Parquet: Flight, ORC, object stores",
         patterns=(
-            *(f"pyarrow/libarrow_{name}.*" for name in ("flight",)),
+            "pyarrow/libarrow_flight.*",
             *(f"pyarrow/_{name}.*.so" for name in ("flight", "orc", "azurefs", "gcsfs", "s3fs")),
         ),
     ),
@@ -103,8 +103,6 @@ def slim(packages: Path, parts: Sequence[Part] = PARTS) -> list[Dropped]:
 
 def size(folder: Path) -> int:
     """Bytes of the files below FOLDER, links not followed."""
-    return sum(path.lstat().st_size for path in _files(folder))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    return sum(
+        path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file()
+    )

@@ -23,7 +23,7 @@ WITH_US = ("setpriv", "--pdeathsig", "KILL")
 LEFT_OUT = (
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"),
     *("turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*", "_tkinter.*"),
-    *("EXTERNALLY-MANAGED", "sitecustomize.py", "_sysconfigdata__*.pyc"),
+    *("EXTERNALLY-MANAGED", "sitecustomize.py"),
 )
 # Of the host: the C library and its parts, the loader, and the C++ runtime.
 OF_THE_HOST = re.compile(
@@ -36,12 +36,11 @@ def make(folder: Path) -> Path:
     """Make the prefix in FOLDER, without packages; gives the folder of its packages.
 
     Raises:
-        ClusterError: the copy does not start, or it is linked to a library that is missing.
+        ClusterError: something in it is linked to a library that is missing.
     """
     stdlib = folder / "lib" / VERSION
-    for name in ("stdlib", "platstdlib"):
-        source = Path(sysconfig.get_path(name))
-        shutil.copytree(source, stdlib, symlinks=False, ignore=_left_out, dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns(*LEFT_OUT)
+    shutil.copytree(sysconfig.get_path("stdlib"), stdlib, ignore=ignored)
     (folder / "bin").mkdir()
     program = folder / "bin" / VERSION
     shutil.copy2(Path(sysconfig.get_config_var("BINDIR")) / VERSION, program)
@@ -56,11 +55,6 @@ def make(folder: Path) -> Path:
     )
     bring_libraries(folder)
     return packages
-
-
-def _left_out(folder: str, names: list[str]) -> set[str]:
-    ignored: set[str] = shutil.ignore_patterns(*LEFT_OUT)(folder, names)
-    return ignored
 
 
 def binaries(folder: Path) -> Iterator[Path]:

@@ -10,15 +10,14 @@ from pathlib import Path
 import yaml
 
 from cluster.errors import ClusterError
-from cluster.inventory import Inventory
+from cluster.inventory import LAB_CONFIG, Inventory
 from cluster.lab.machines import Machine
 from cluster.lab.network import NAMESPACES
 from job.parts import write_atomically
 
 USER = "cluster"
 VARIABLES = "lab.yml"
-FOLDER = ".lab"
-SSH_CONFIG = "ssh_config"
+FOLDER = LAB_CONFIG.parent
 # The machines answer only inside the lab's namespace. bash opens the connection itself, so that
 # nothing needs to be installed for it; one cat each way, ended together. A refused host key makes
 # ssh hang up on it, which must not end bash before the cats.
@@ -50,12 +49,12 @@ def write(
     # Ansible names a host by its address, people by its name.
     blocks = [f"Host {m.name} {m.address}\n    HostName {m.address}\n" for m in machines]
     every = "Host *\n" + "".join(f"    {key} {value}\n" for key, value in common.items())
-    write_atomically(folder / SSH_CONFIG, "".join(blocks) + every)
+    write_atomically(inventory / LAB_CONFIG, "".join(blocks) + every)
     variables = {
         "ansible_user": USER,
         # Ansible names the connections it keeps by address, which another lab may have, too.
         "ansible_control_path_dir": str(_connections(lab)),
-        "ansible_ssh_common_args": f"-F {folder.absolute() / SSH_CONFIG}",
+        "ansible_ssh_common_args": f"-F {inventory.absolute() / LAB_CONFIG}",
     }
     text = "# Made by `cluster lab up`, removed by `cluster lab down`.\n"
     text += yaml.safe_dump({"all": {"vars": variables}})
@@ -71,9 +70,12 @@ def require_up(inventory: Inventory) -> None:
     labs = [host for host in inventory.hosts if "lab_memory_mb" in host.variables]
     # Who says how to log in has machines of his own.
     if any("ansible_user" not in host.variables for host in labs):
-        raise ClusterError(
-            f"The lab of {inventory.path} is not up: `cluster -i {inventory.path} lab up`."
-        )
+        raise not_up(inventory.path)
+
+
+def not_up(inventory: Path) -> ClusterError:
+    """What to say where a command needs the lab of an inventory."""
+    return ClusterError(f"The lab of {inventory} is not up: `cluster -i {inventory} lab up`.")
 
 
 def make_key(inventory: Path) -> str:

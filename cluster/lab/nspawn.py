@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from cluster.errors import ClusterError
-from cluster.inventory import Inventory
+from cluster.inventory import LAB_CONFIG, Inventory
 from cluster.lab import access, cgroups, network
 from cluster.lab.machines import Machine, machines_of
 from cluster.places import locked
@@ -189,7 +189,7 @@ class Lab:
 
     def ssh(self, machine: str) -> list[str]:
         """The command that logs in, without what to do there."""
-        config = self.inventory / access.FOLDER / access.SSH_CONFIG
+        config = self.inventory / LAB_CONFIG
         return ["ssh", "-q", "-F", str(config), "-o", "ConnectTimeout=5", machine]
 
     def _image(self, image: Callable[[], str]) -> str:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.inventory import Inventory
+from cluster.inventory import LAB_CONFIG, Inventory
 from cluster.places import repository
 
 
@@ -21,7 +21,7 @@ def up(inventory: Inventory, *, provider: str) -> None:
 
 def is_up(inventory: Path) -> bool:
     """Whether `up` of Vagrant left its access files for this inventory."""
-    config = inventory / ".lab" / "ssh_config"
+    config = inventory / LAB_CONFIG
     return config.exists() and "nsenter" not in config.read_text()
 
 
