@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,10 @@ THREADS = 32
 SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts"
 SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
+
+# A transfer that stands still for so long is over.
+SILENCE_S = 60.0
+CHUNK = 2**18
 
 # Of a command, in an error: characters.
 SAID = 80
@@ -143,6 +147,82 @@ class Fleet:
             stderr=done.stderr,
         )
 
+    def send(self, host: Host, command: str, chunks: Iterable[bytes]) -> None:
+        """Run a shell command that reads the chunks from its input, and wait for its end.
+
+        Raises:
+            SshError: the host cannot be reached, or is lost on the way.
+            ClusterError: the command failed.
+        """
+        with self._channel(host, command) as channel:
+            try:
+                for chunk in chunks:
+                    channel.sendall(chunk)
+            except OSError:  # it has ended, and will say why
+                pass
+            channel.shutdown_write()
+            _ended(channel, host, command)
+
+    def receive(self, host: Host, command: str) -> Iterator[bytes]:
+        """What a shell command writes, while it does; raises as ``send``."""
+        with self._channel(host, command) as channel:
+            while chunk := channel.recv(CHUNK):
+                yield chunk
+            _ended(channel, host, command)
+
+    @contextlib.contextmanager
+    def _channel(self, host: Host, command: str) -> Iterator[paramiko.Channel]:
+        connection = self._connections[host.name].open()
+        try:
+            with connection.transport.open_session() as channel:
+                channel.settimeout(SILENCE_S)
+                channel.exec_command(f"sh -c {shlex.quote(command)}")
+                yield channel
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
+
+    def feed(
+        self,
+        host: Host,
+        command: str,
+        source: Iterable[bytes],
+        tell: Callable[[str], None],
+        *,
+        silence_s: float = COMMAND_TIMEOUT_S,
+    ) -> Result:
+        """Run a shell command as root, SOURCE as its input; ``tell`` gets each line it prints.
+
+        The command may take its time as long as it prints something every ``silence_s`` seconds.
+        Once the connection is gone, it finds its input ended and cannot print any more.
+
+        Raises:
+            SshError: as ``run``.
+            ClusterError: the command was silent for too long.
+        """
+        connection = self._connections[host.name].open()
+        try:
+            channel = connection.transport.open_session(timeout=CONNECT_TIMEOUT_S)
+            with contextlib.closing(channel):
+                channel.settimeout(silence_s)
+                channel.exec_command(f"sudo -n -- sh -c {shlex.quote(command)}")
+                sender = threading.Thread(target=_send, args=(channel, source), daemon=True)
+                sender.start()
+                with channel.makefile("r") as lines, channel.makefile_stderr("r") as errors:
+                    for line in lines:
+                        tell(line.rstrip("\n"))
+                    said = errors.read()
+                code = channel.recv_exit_status()
+        except TimeoutError as error:
+            raise ClusterError(
+                f"{host.name} said nothing for {silence_s:g} s during {_quoted(command)}: see there"
+                " what it waits for."
+            ) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
+        if code == -1:
+            raise SshError(f"{_lost(host, command)}.")
+        return Result(host=host.name, command=command, code=code, stdout="", stderr=str(said))
+
     def fan_out(
         self, hosts: Iterable[Host], function: Callable[[Host], T]
     ) -> dict[str, T | ClusterError]:
@@ -182,6 +262,19 @@ class Fleet:
             follow_redirects=True,
             trust_env=False,
         )
+
+
+def _ended(channel: paramiko.Channel, host: Host, command: str) -> None:
+    """Wait for the command's end; raises where it is not a success."""
+    with channel.makefile_stderr("rb") as errors:
+        said = errors.read().decode(errors="replace")
+    Result(
+        host=host.name,
+        command=command,
+        code=channel.recv_exit_status(),
+        stdout="",
+        stderr=said,
+    ).check()
 
 
 def ssh_config(host: Host, inventory: Path) -> paramiko.SSHConfig:
@@ -226,6 +319,14 @@ def _configuration(host: Host, inventory: Path) -> tuple[Path | None, list[str]]
     if file and not file.exists():
         raise UsageError(f"{host.name}: ansible_ssh_common_args names {file}, which is not there.")
     return file, lines
+
+
+def _send(channel: paramiko.Channel, source: Iterable[bytes]) -> None:
+    # A command that ends before its input does says itself why.
+    with contextlib.suppress(OSError):
+        for piece in source:
+            channel.sendall(piece)
+        channel.shutdown_write()
 
 
 class _Connection:
