@@ -38,6 +38,8 @@ COMMAND_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 20.0
 # So that a connection to a host that went away breaks.
 KEEPALIVE_S = 15
+# What Paramiko sends at once: 68 MB/s with it, 6 MB/s with pieces of 1 MiB, 26 MB/s by SFTP.
+PACKET = 2**15
 THREADS = 32
 SSH_CONFIGS = (Path("~/.ssh/config"), Path("/etc/ssh/ssh_config"))
 USER_KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -155,73 +157,52 @@ class Fleet:
             ClusterError: the command failed.
         """
         with self._channel(host, command) as channel:
-            try:
-                for chunk in chunks:
-                    channel.sendall(chunk)
-            except OSError:  # it has ended, and will say why
-                pass
-            channel.shutdown_write()
-            _ended(channel, host, command)
+            _send(channel, chunks)
+            _ended(channel, host, command).check()
 
     def receive(self, host: Host, command: str) -> Iterator[bytes]:
         """What a shell command writes, while it does; raises as ``send``."""
         with self._channel(host, command) as channel:
             while chunk := channel.recv(CHUNK):
                 yield chunk
-            _ended(channel, host, command)
-
-    @contextlib.contextmanager
-    def _channel(self, host: Host, command: str) -> Iterator[paramiko.Channel]:
-        connection = self._connections[host.name].open()
-        try:
-            with connection.transport.open_session() as channel:
-                channel.settimeout(SILENCE_S)
-                channel.exec_command(f"sh -c {shlex.quote(command)}")
-                yield channel
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
+            _ended(channel, host, command).check()
 
     def feed(
         self,
         host: Host,
         command: str,
-        source: Iterable[bytes],
+        chunks: Iterable[bytes],
         tell: Callable[[str], None],
-        *,
-        silence_s: float = COMMAND_TIMEOUT_S,
     ) -> Result:
-        """Run a shell command as root, SOURCE as its input; ``tell`` gets each line it prints.
+        """Run a shell command as root, with the chunks as its input; each line it prints is told.
 
-        The command may take its time as long as it prints something every ``silence_s`` seconds.
-        Once the connection is gone, it finds its input ended and cannot print any more.
-
-        Raises:
-            SshError: as ``run``.
-            ClusterError: the command was silent for too long.
+        It may take its time as long as it prints something every ``SILENCE_S`` seconds. Once the
+        connection is gone, it finds its input ended and cannot print any more. Raises as ``run``.
         """
+        with self._channel(host, command, sudo=True) as channel:
+            threading.Thread(target=_send, args=(channel, chunks), daemon=True).start()
+            with channel.makefile() as lines:
+                for line in lines:
+                    tell(line.rstrip("\n"))
+            return _ended(channel, host, command)
+
+    @contextlib.contextmanager
+    def _channel(
+        self, host: Host, command: str, *, sudo: bool = False
+    ) -> Iterator[paramiko.Channel]:
         connection = self._connections[host.name].open()
         try:
-            channel = connection.transport.open_session(timeout=CONNECT_TIMEOUT_S)
-            with contextlib.closing(channel):
-                channel.settimeout(silence_s)
-                channel.exec_command(f"sudo -n -- sh -c {shlex.quote(command)}")
-                sender = threading.Thread(target=_send, args=(channel, source), daemon=True)
-                sender.start()
-                with channel.makefile("r") as lines, channel.makefile_stderr("r") as errors:
-                    for line in lines:
-                        tell(line.rstrip("\n"))
-                    said = errors.read()
-                code = channel.recv_exit_status()
+            with connection.transport.open_session(timeout=CONNECT_TIMEOUT_S) as channel:
+                channel.settimeout(SILENCE_S)
+                channel.exec_command(f"{'sudo -n -- ' if sudo else ''}sh -c {shlex.quote(command)}")
+                yield channel
         except TimeoutError as error:
-            raise ClusterError(
-                f"{host.name} said nothing for {silence_s:g} s during {_quoted(command)}: see there"
+            raise SshError(
+                f"{host.name} said nothing for {SILENCE_S:g} s during {_quoted(command)}: see there"
                 " what it waits for."
             ) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
-        if code == -1:
-            raise SshError(f"{_lost(host, command)}.")
-        return Result(host=host.name, command=command, code=code, stdout="", stderr=str(said))
 
     def fan_out(
         self, hosts: Iterable[Host], function: Callable[[Host], T]
@@ -264,17 +245,24 @@ class Fleet:
         )
 
 
-def _ended(channel: paramiko.Channel, host: Host, command: str) -> None:
-    """Wait for the command's end; raises where it is not a success."""
-    with channel.makefile_stderr("rb") as errors:
+def _send(channel: paramiko.Channel, chunks: Iterable[bytes]) -> None:
+    """Send it all, then say so; a command that ends before its input does says itself why."""
+    with contextlib.suppress(OSError):
+        for chunk in chunks:
+            # sendall copies what is left after each packet it has sent.
+            for at in range(0, len(chunk), PACKET):
+                channel.sendall(chunk[at : at + PACKET])
+        channel.shutdown_write()
+
+
+def _ended(channel: paramiko.Channel, host: Host, command: str) -> Result:
+    """The command's end, without what it has printed."""
+    with channel.makefile_stderr() as errors:
         said = errors.read().decode(errors="replace")
-    Result(
-        host=host.name,
-        command=command,
-        code=channel.recv_exit_status(),
-        stdout="",
-        stderr=said,
-    ).check()
+    code = channel.recv_exit_status()
+    if code == -1:
+        raise SshError(f"{_lost(host, command)}.")
+    return Result(host=host.name, command=command, code=code, stdout="", stderr=said)
 
 
 def ssh_config(host: Host, inventory: Path) -> paramiko.SSHConfig:
@@ -319,14 +307,6 @@ def _configuration(host: Host, inventory: Path) -> tuple[Path | None, list[str]]
     if file and not file.exists():
         raise UsageError(f"{host.name}: ansible_ssh_common_args names {file}, which is not there.")
     return file, lines
-
-
-def _send(channel: paramiko.Channel, source: Iterable[bytes]) -> None:
-    # A command that ends before its input does says itself why.
-    with contextlib.suppress(OSError):
-        for piece in source:
-            channel.sendall(piece)
-        channel.shutdown_write()
 
 
 class _Connection:
