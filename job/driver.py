@@ -1,12 +1,13 @@
 """Runs a job from a request to a finished run directory; the same in every mode."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,19 @@ from job.engines import native, orca
 from job.engines.worker import Worker
 from job.errors import JobError, UsageError
 from job.host import HostFacts
-from job.images.source import ImageRef, list_images
+from job.images.source import ImageRef
 from job.model import Model
 from job.modes import MODES
 from job.phases import of_tasks, phase
 from job.pipeline import TaskReport, Work, write_parts
 from job.planner import Plan, plan
 from job.rundir import RunDirectory
-from job.sampler import Sampler
+from job.sampler import Row, Sampler
 from job.session import spark_context, spark_settings
-from job.spec import JobSpec
+from job.spec import ClusterSpec, JobSpec
 from job.timing import ImageRecord
 
-Records = Callable[[Work, "RDD[ImageRef]"], "RDD[Worker | ImageRecord]"]
+Records = Callable[[Work, "RDD[ImageRef]", Path], "RDD[Worker | ImageRecord]"]
 ENGINES: Mapping[str, Records] = {"native": native.records, "orca": orca.records}
 POLL_S = 0.3
 
@@ -51,6 +52,12 @@ class Listener:
     def step(self, text: str) -> None:
         """One thing that begins now, in a few words."""
 
+    def spark(self, application: str, url: str | None) -> None:
+        """Spark runs, as APPLICATION, with its web interface at URL."""
+
+    def hosts(self, tasks: Mapping[str, int]) -> None:
+        """Tasks done so far by host, where it is known while the run goes on."""
+
     def progress(self, progress: Progress) -> None:
         """More images are done."""
 
@@ -64,8 +71,13 @@ def run(spec: JobSpec, listener: Listener | None = None) -> dict[str, Any]:
     return _Session(spec, listener or Listener()).start()
 
 
-def resume(path: Path, listener: Listener | None = None) -> dict[str, Any]:
-    """Finish the run in PATH as its run.json asked for it; nothing done is done again."""
+def resume(
+    path: Path, listener: Listener | None = None, *, cluster: ClusterSpec | None = None
+) -> dict[str, Any]:
+    """Finish the run in PATH as its run.json asked for it; nothing done is done again.
+
+    CLUSTER is the cluster as it is now, where the run is one of a cluster.
+    """
     before = RunDirectory(path).read()
     if before["status"] == "finished":
         return before
@@ -75,6 +87,7 @@ def resume(path: Path, listener: Listener | None = None) -> dict[str, Any]:
         engine=before["engine"],
         precision=before["precision"],  # decided once: the rest must not differ from what is done
         model=Path(before["model"]["folder"]),
+        cluster=cluster,
         **options,
     )
     return _Session(spec, listener or Listener()).resume(before)
@@ -87,11 +100,11 @@ class _Session:
         self.spec, self.listener = spec, listener
         self.started_at = time.time()
         self.model = Model.load(spec.model)
-        self.mode = MODES[spec.mode]()
+        self.run = RunDirectory(spec.output)
+        self.mode = MODES[spec.mode](spec, self.run)
         self.hosts = self.mode.hosts()
         self.precision = _precision(spec, self.hosts)
-        self.slots = spec.executor_cores or _slots(spec.engine, self.hosts)
-        self.run = RunDirectory(spec.output)
+        self.slots = spec.executor_cores or self.mode.slots()
         self.number = 0
         self.java: str | None = None
         self.phases: list[dict[str, Any]] = []
@@ -115,7 +128,7 @@ class _Session:
             return self._work(images, self.run.processed())
 
     def _list(self) -> tuple[ImageRef, ...]:
-        listing = list_images(self.spec.input)
+        listing = self.mode.listing()
         ignored = f", {len(listing.ignored)} other files ignored" if listing.ignored else ""
         self.listener.step(f"Found {len(listing.images)} images{ignored}")
         return listing.images[: self.spec.limit]
@@ -123,26 +136,28 @@ class _Session:
     def _work(self, images: Sequence[ImageRef], processed: set[str]) -> dict[str, Any]:
         todo = [image for image in images if image.image_id not in processed]
         order = plan(
-            todo, slots=self.slots, engine=self.spec.engine, partitions=self.spec.partitions
+            todo,
+            slots=self.slots,
+            engine=self.spec.engine,
+            partitions=self.spec.partitions,
+            speeds=[facts.cpus_quota for facts in self.hosts],
         )
-        settings = spark_settings(self.spec, self.mode, self.slots, self.run)
-        record = self._describe(order, settings)
+        record = self._describe(order)
         record["counts"] |= {"images": len(images), "resumed": len(processed)}
         self.run.write(record)
         failure: BaseException | None = None
-        sampler = Sampler(self.hosts[0].host)
-        if self.spec.instrumentation:
-            sampler.start()
+        samples: list[Row] = []
         try:
             if todo:
-                self._execute(order, settings)
+                with self._sampled(samples), self.mode:
+                    record["spark_conf"] = self._execute(order)
         except (Exception, KeyboardInterrupt) as error:
             failure = error
-        finally:
-            sampler.stop()
         self.listener.step("Writing the results")
         write_from = time.time()
-        self.run.add_host_samples(sampler.drain())
+        self.run.add_host_samples(
+            samples + [row for report in self.reports for row in report.samples]
+        )
         counts = self.run.merge(self._categories())
         ended_at = time.time()
         self.phases.append(phase("write", write_from, ended_at))
@@ -163,31 +178,55 @@ class _Session:
             raise self._explained(failure, record) from failure
         return record
 
-    def _execute(self, order: Plan, settings: dict[str, str]) -> None:
-        """Run the plan's tasks; their reports are in ``self.reports`` when it returns."""
-        self.listener.step("Starting Spark")
-        work = Work(
-            model=self.model,
-            precision=self.precision,
-            slots=self.slots,
-            session=self.number,
-            parts=self.run.parts,
-            overlays=self.run.overlays if self.spec.overlays else None,
-            flush_seconds=self.spec.flush_seconds,
-            instrumentation=self.spec.instrumentation,
-            executor_id=self.mode.executor_id,
-        )
-        with spark_context(settings, self.run) as context:
+    @contextlib.contextmanager
+    def _sampled(self, samples: list[Row]) -> Iterator[None]:
+        """Sample this host into SAMPLES, where the driver is all there is."""
+        if self.mode.remote or not self.spec.instrumentation:
+            yield
+            return
+        with Sampler(self.hosts[0].host) as sampler:
+            try:
+                yield
+            finally:
+                samples += sampler.drain()
+
+    def _execute(self, order: Plan) -> dict[str, str]:
+        """Run the plan's tasks, whose reports are in ``self.reports`` then; Spark's settings."""
+        tell = self.listener.step
+        images = [image for task in order.tasks for image in task]
+        there = {image.image_id: image for image in self.mode.prepare(self.model, images, tell)}
+        tasks = [tuple(there[image.image_id] for image in task) for task in order.tasks]
+        settings = spark_settings(self.mode, self.slots)
+        tell("Starting Spark")
+        with spark_context(settings, self.mode) as context:
             submitted_at = time.time()
             self.java = context._jvm.System.getProperty("java.version")
             self.phases.append(phase("submit", self.started_at, submitted_at))
-            self.listener.step("Loading the model")
-            refs = context.parallelize(order.tasks, len(order.tasks)).flatMap(lambda task: task)
-            reports = ENGINES[self.spec.engine](work, refs).mapPartitions(
+            self.listener.spark(context.applicationId, context.uiWebUrl)
+            came = self.mode.started(context, tell)
+            work = Work(
+                model=dataclasses.replace(self.model, folder=self.mode.model_folder()),
+                precision=self.precision,
+                slots=self.slots,
+                session=self.number,
+                origin=self.mode.origin(),
+                sink=self.mode.sink(context),
+                overlays=self.run.overlays if self.spec.overlays else None,
+                flush_seconds=self.spec.flush_seconds,
+                instrumentation=self.spec.instrumentation,
+                sampling=self.spec.instrumentation and self.mode.remote,
+            )
+            tell("Loading the model")
+            refs = context.parallelize(tasks, len(tasks)).flatMap(lambda task: task)
+            reports = ENGINES[self.spec.engine](work, refs, self.model.xml).mapPartitions(
                 functools.partial(write_parts, work)
             )
-            self._collect(context, reports, total=sum(map(len, order.tasks)))
-            self.phases += of_tasks(self.reports, submitted_at)
+            try:
+                self._collect(context, reports, total=len(images))
+            finally:
+                self.mode.gather(last=True)
+            self.phases += of_tasks(self.reports, submitted_at, came)
+        return settings
 
     def _collect(self, context: SparkContext, reports: "RDD[TaskReport]", *, total: int) -> None:
         """Wait for the tasks, telling the progress; an interrupt cancels them."""
@@ -197,6 +236,7 @@ class _Session:
             try:
                 while not collected.done():
                     wait([collected], timeout=POLL_S)
+                    self.mode.gather()
                     done = self.run.progress() - before
                     self.listener.progress(Progress(done, total, time.monotonic() - began))
             except BaseException:
@@ -208,11 +248,7 @@ class _Session:
                 raise JobError(_spark_reason(error)) from error
 
     def _workers(self) -> list[dict[str, Any]]:
-        return [
-            {"executor_id": self.mode.executor_id, **dataclasses.asdict(worker)}
-            for report in self.reports
-            for worker in report.workers
-        ]
+        return [dataclasses.asdict(worker) for report in self.reports for worker in report.workers]
 
     def _throughput(self) -> float | None:
         """Images per second from the first loaded model to the last image's end."""
@@ -226,7 +262,7 @@ class _Session:
         pairs = zip(self.model.category_ids, self.model.class_names, strict=True)
         return [{"id": number, "name": name} for number, name in pairs]
 
-    def _describe(self, order: Plan, settings: Mapping[str, str]) -> dict[str, Any]:
+    def _describe(self, order: Plan) -> dict[str, Any]:
         """run.json as it stands before the first task."""
         spec, model = self.spec, self.model
         return {
@@ -248,13 +284,13 @@ class _Session:
             "versions": _versions(spec.engine),
             "hosts": [host.to_dict() for host in self.hosts],
             "workers": [],
-            "spark_conf": dict(settings),
+            "spark_conf": {},
             "plan": {
                 "slots": order.slots,
                 "partitions": len(order.tasks),
                 "images_per_task": order.images_per_task,
                 "order": order.order,
-                "reasons": list(order.reasons),
+                "reasons": [*self.mode.reasons(), *order.reasons],
             },
             "phases": [],
             "counts": {"done": 0, "errors": 0, "missing": 0, "detections": 0},
@@ -280,15 +316,6 @@ def _spark_reason(error: Py4JJavaError) -> str:
         line for line in lines if re.match(r"\w+(\.\w+)*(Error|Exception|Interrupt)\b", line)
     ]
     return f"the job failed ({(reasons or lines or ['no message'])[-1][:300]})"
-
-
-def _slots(engine: str, hosts: Sequence[HostFacts]) -> int:
-    """Slots of an executor where the user names none.
-
-    One worker of ours keeps every thread of a host busy; Orca waits for one image at a time, so
-    it needs a worker for each CPU, on the smallest host too.
-    """
-    return 1 if engine == "native" else max(1, int(min(host.cpus_quota for host in hosts)))
 
 
 def _precision(spec: JobSpec, hosts: Sequence[HostFacts]) -> str:

@@ -34,6 +34,21 @@ def hostname() -> str:
     return socket.gethostname().split(".")[0]
 
 
+def executor_id(root: Path = cgroup.ROOT) -> str:
+    """Spark's name of the executor that this Python worker belongs to: "driver" in local mode.
+
+    Spark tells it to the executor's JVM alone, by an argument; the JVM is an ancestor of ours.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        words = (cgroup.read(root / f"proc/{pid}/cmdline") or "").split("\0")
+        if "--executor-id" in words:
+            return words[words.index("--executor-id") + 1]
+        stat = cgroup.read(root / f"proc/{pid}/stat") or ") Z 0"
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return "driver"
+
+
 def host_facts(root: Path = cgroup.ROOT) -> HostFacts:
     """The facts of the host this process runs on."""
     cpu = _first_of_each((cgroup.read(root / "proc/cpuinfo") or "").partition("\n\n")[0])

@@ -5,8 +5,13 @@ worker a second and 60 MB.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from pyspark import Accumulator, AccumulatorParam, TaskContext
+
+from job.origins import hdfs
 from job.timing import ImageRecord
 
 
@@ -17,17 +22,83 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-class PartWriter:
-    """Gathers the records of one task attempt and writes them as JSON lines."""
+class Sink(Protocol):
+    """Where parts go from an executor; it travels with the work."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def put(self, name: str, text: str) -> None:
+        """Hand over one part, whole or not at all."""
+
+
+@dataclass(frozen=True)
+class FolderSink:
+    """A folder that the driver sees."""
+
+    folder: Path
+
+    def put(self, name: str, text: str) -> None:
+        """Write it."""
+        write_atomically(self.folder / name, text)
+
+
+@dataclass(frozen=True)
+class HdfsSink:
+    """A folder of HDFS, by the NameNode's web address; the driver collects it from there."""
+
+    namenode: str
+    user: str
+    folder: str
+
+    def put(self, name: str, text: str) -> None:
+        """Write it under a temporary name, then rename it."""
+        files = hdfs(self.namenode, self.user)
+        temporary = f"{self.folder}/.{name}"
+        files.write(temporary, text.encode(), overwrite=True)
+        files.rename(temporary, f"{self.folder}/{name}")
+
+
+@dataclass(frozen=True)
+class DriverSink:
+    """The driver itself, which Spark hands the parts of a task when the task has ended well."""
+
+    parts: "Accumulator[list[tuple[str, str]]]"
+
+    def put(self, name: str, text: str) -> None:
+        """Keep it for the task's end."""
+        self.parts.add([(name, text)])
+
+
+class WrittenParts(AccumulatorParam):  # type: ignore[misc]
+    """Parts (name, text): gathered in a task, written into FOLDER where the driver is."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def zero(self, value: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """None so far."""
+        return []
+
+    def addInPlace(  # noqa: N802  (Spark's name)
+        self, value1: list[tuple[str, str]], value2: list[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
+        """Gather in a task; in the driver, write: it is told of each task once."""
+        if TaskContext.get() is not None:
+            return value1 + value2
+        for name, text in value2:
+            write_atomically(self._folder / name, text)
+        return value1
+
+
+class PartWriter:
+    """Gathers the records of one task attempt and hands them over as JSON lines."""
+
+    def __init__(self, sink: Sink, name: str) -> None:
         """NAME is unique to the task attempt; the images of each part are counted in its name."""
-        self._folder, self._name = folder, name
+        self._sink, self._name = sink, name
         self._lines: list[str] = []
         self._sequence = 0
 
     def add(self, record: ImageRecord) -> None:
-        """Take one finished image; it is safe once ``flush`` has returned."""
+        """Take one finished image; the sink has it once ``flush`` has returned."""
         line = {
             "timing": record.timing,
             "width": record.width,
@@ -38,9 +109,9 @@ class PartWriter:
         self._lines.append(json.dumps(line, ensure_ascii=False) + "\n")
 
     def flush(self) -> None:
-        """Write what was gathered as one part."""
+        """Hand over what was gathered as one part."""
         if self._lines:
             name = f"{self._name}-{self._sequence:05}-n{len(self._lines)}.jsonl"
-            write_atomically(self._folder / name, "".join(self._lines))
+            self._sink.put(name, "".join(self._lines))
             self._lines.clear()
             self._sequence += 1

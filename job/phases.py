@@ -1,6 +1,6 @@
 """The phases of a run, each a bar in the report, from what the tasks told the driver."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from job.pipeline import TaskReport
@@ -28,16 +28,18 @@ def phase(
     }
 
 
-def of_tasks(reports: Sequence[TaskReport], submitted_at: float) -> Iterator[Phase]:
+def of_tasks(
+    reports: Sequence[TaskReport], submitted_at: float, came: Mapping[str, float]
+) -> Iterator[Phase]:
     """Executor start, model load, first image and steady, host by host.
 
-    An executor's start ends with its host's first task; localisation, where there is one, is told
-    by the cluster, not by tasks.
+    CAME tells when each host's executor was there; without, its start ends with its first task.
+    Localisation, where there is one, is told by the cluster, not by tasks.
     """
     for host in sorted({report.host for report in reports}):
         tasks = [report for report in reports if report.host == host]
         first_task = min(report.started_at for report in tasks)
-        yield phase("executor_start", submitted_at, first_task, host=host)
+        yield phase("executor_start", submitted_at, came.get(host, first_task), host=host)
         loads = [(report, worker) for report in tasks for worker in report.workers]
         for report, worker in loads:
             yield phase(

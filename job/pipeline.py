@@ -17,13 +17,15 @@ from pyspark import TaskContext
 
 from job.counters import Counters
 from job.engines.worker import Worker
-from job.host import hostname
+from job.host import executor_id, hostname
 from job.images.decode import Pixels, decode
 from job.images.preprocess import to_tensor
 from job.images.source import ImageRef, Reader
 from job.model import Model
+from job.origins import Origin, UnreachableError
 from job.overlay import write_overlay
-from job.parts import PartWriter
+from job.parts import PartWriter, Sink
+from job.sampler import Row, of_this_host
 from job.timing import ImageRecord
 from job.yolact.postprocess import postprocess
 
@@ -39,16 +41,20 @@ class Work:
     precision: str
     slots: int
     session: int
-    parts: Path
+    origin: Origin
+    sink: Sink
     overlays: Path | None
     flush_seconds: float
     instrumentation: bool
-    executor_id: str
+    sampling: bool  # tasks sample their hosts; the driver does where it is the only executor
 
 
 @dataclass(kw_only=True)
 class TaskReport:
-    """What a task says to the driver: how many images, between when, by which new workers."""
+    """What a task says to the driver: how many images, between when, by which new workers.
+
+    ``samples`` are what the host did in the seconds since the task before.
+    """
 
     host: str = field(default_factory=hostname)
     images: int = 0
@@ -56,6 +62,7 @@ class TaskReport:
     last_emitted_at: float | None = None
     started_at: float = field(default_factory=time.time)
     workers: list[Worker] = field(default_factory=list)
+    samples: list[Row] = field(default_factory=list)
 
 
 class Stages:
@@ -80,6 +87,8 @@ class Stages:
         try:
             with record.stage("fetch"):
                 return record, reader.fetch(ref)
+        except UnreachableError:
+            raise  # not the image's fault: another host may do better
         except Exception as error:  # one bad image is a line in errors.jsonl, whatever it was
             record.fail(error)
             return record, None
@@ -116,14 +125,15 @@ def write_parts(work: Work, records: Iterable[Worker | ImageRecord]) -> Iterator
     task: dict[str, Any] = {
         "host": hostname(),
         "worker_pid": os.getpid(),
-        "executor_id": work.executor_id,
+        "executor_id": executor_id(),
         "stage_id": context.stageId(),
         "task_id": context.taskAttemptId(),
         "attempt": context.attemptNumber(),
         "partition": context.partitionId(),
     }
-    name = f"{work.session:03}-{task['partition']:06}-{task['attempt']}"
-    writer = PartWriter(work.parts, name)
+    name = f"{work.session:03}-{task['partition']:06}-{task['task_id']}"
+    writer = PartWriter(work.sink, name)
+    sampler = of_this_host() if work.sampling else None
     counters = Counters() if work.instrumentation else None
     report = TaskReport()
     flushed = time.monotonic()
@@ -145,4 +155,6 @@ def write_parts(work: Work, records: Iterable[Worker | ImageRecord]) -> Iterator
     writer.flush()
     if counters:
         counters.close()
+    if sampler:
+        report.samples = sampler.drain()
     yield report

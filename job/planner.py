@@ -11,6 +11,11 @@ from job.images.source import ImageRef
 # task has not begun. Measured in image times by `cluster bench throughput` (docs/performance.md).
 DRAIN_IMAGES = 1.0
 DRAIN_SHARE = 0.02
+# Of the work that is left, what a task may take the slowest host of the others' time: a half lets
+# a host that is twice as slow as expected still end with them.
+GUIDED_SHARE = 0.5
+# Orca's least task on a cluster: as many images as hide that it compiles the model again.
+ORCA_IMAGES = 16
 SEED = 0
 
 
@@ -26,7 +31,12 @@ class Plan:
 
 
 def plan(
-    images: Sequence[ImageRef], *, slots: int, engine: str, partitions: int | None = None
+    images: Sequence[ImageRef],
+    *,
+    slots: int,
+    engine: str,
+    partitions: int | None = None,
+    speeds: Sequence[float] = (1.0,),
 ) -> Plan:
     """Spread IMAGES over tasks.
 
@@ -35,30 +45,41 @@ def plan(
 
     Args:
         images: what is left to do, in any order.
-        slots: tasks that run at the same time.
+        slots: tasks that run at the same time on a host.
         engine: ``native`` or ``orca``; Orca compiles the model once for each task.
         partitions: how many tasks the user wants; None for the planner's choice.
+        speeds: what each host can do, in any unit.
     """
     reasons = []
+    drained = math.ceil(DRAIN_IMAGES / DRAIN_SHARE)
+    share = 1.0
     if partitions is not None:
         size = math.ceil(len(images) / partitions)
         reasons.append(f"{partitions} partitions were asked for")
+    elif len(speeds) > 1:
+        size = drained
+        share = GUIDED_SHARE * min(speeds) / (sum(speeds) * slots)
+        reasons.append(
+            f"a task takes at most {share:.1%} of the images left, and {drained}: the slowest of"
+            f" {len(speeds)} hosts has {min(speeds) / sum(speeds):.0%} of their speed, and none is"
+            " to wait for its last task"
+        )
     elif engine == "orca":
         size = math.ceil(len(images) / slots)
         reasons.append("one task for each slot: Orca compiles the model anew in every task")
     else:
-        drained = math.ceil(DRAIN_IMAGES / DRAIN_SHARE)
         size = min(drained, math.ceil(len(images) / slots))
         reasons.append(
             f"at least {drained} images a task, where there are so many: the end of a task costs"
             f" {DRAIN_IMAGES:g} image times, so no more than {DRAIN_SHARE:.0%} is lost"
         )
     size = max(1, size)
-    tasks = _cut(_units(images, size), size)
+    least = 1 if engine == "native" or len(speeds) == 1 else ORCA_IMAGES
+    tasks = _cut(_units(images, size), size, share, least)
     return Plan(
         tasks=tuple(tasks),
         slots=slots,
-        images_per_task=size,
+        images_per_task=max(map(len, tasks), default=size),
         order="largest cost class first, shuffled inside a class",
         reasons=tuple(reasons),
     )
@@ -82,12 +103,17 @@ def _units(images: Sequence[ImageRef], size: int) -> list[tuple[ImageRef, ...]]:
     return units
 
 
-def _cut(units: Sequence[tuple[ImageRef, ...]], size: int) -> list[tuple[ImageRef, ...]]:
+def _cut(
+    units: Sequence[tuple[ImageRef, ...]], size: int, share: float, least: int
+) -> list[tuple[ImageRef, ...]]:
+    """Tasks of at most SIZE images and of SHARE of those left, but for LEAST images."""
     tasks: list[tuple[ImageRef, ...]] = []
     task: list[ImageRef] = []
+    left = sum(map(len, units))
     for unit in units:
-        if task and len(task) + len(unit) > size:
+        if task and len(task) + len(unit) > min(size, max(least, math.ceil(left * share))):
             tasks.append(tuple(task))
+            left -= len(task)
             task = []
         task += unit
     if task:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from job.errors import JobError, UsageError
 from job.parts import write_atomically
-from job.schemas import DETECTION_SCHEMA, TIMING_SCHEMA
+from job.schemas import DETECTION_SCHEMA, HOST_SCHEMA, TIMING_SCHEMA
 
 SCHEMA_VERSION = 1
 # A COCO file is read whole by pycocotools: above this many images it is written on request only.
@@ -49,13 +49,7 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path) -> "RunDirectory":
         """Make a new, empty run directory; raises UsageError where something lies already."""
-        if (path / "run.json").exists():
-            raise UsageError(
-                f"--output {path} holds another run: name another folder,"
-                f" or finish that run with `cluster run --resume {path}`"
-            )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"--output {path} is not an empty folder: name a new one")
+        cls.check_new(path)
         run = cls(path)
         try:
             run.parts.mkdir(parents=True)
@@ -63,6 +57,17 @@ class RunDirectory:
         except OSError as error:
             raise JobError(f"--output {path} cannot be made: {error.strerror}") from None
         return run
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise UsageError where PATH is something else than an empty folder, or nothing."""
+        if (path / "run.json").exists():
+            raise UsageError(
+                f"--output {path} holds another run: name another folder,"
+                f" or finish that run with `cluster run --resume {path}`"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"--output {path} is not an empty folder: name a new one")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -121,9 +126,10 @@ class RunDirectory:
         if not keep_parts:
             shutil.rmtree(self.parts)
 
-    def add_host_samples(self, samples: pa.Table) -> None:
+    def add_host_samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write hosts.parquet; samples of the sessions before stay in front."""
         path = self.path / "hosts.parquet"
+        samples = pa.Table.from_pylist(rows, schema=HOST_SCHEMA)
         if path.exists():
             samples = pa.concat_tables([pq.read_table(path), samples])
         temporary = path.with_name(f".{path.name}.tmp")

@@ -1,47 +1,42 @@
 """One sample a second of what this host is doing, beside the job."""
 
+import fcntl
+import functools
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import pyarrow as pa
+from typing import IO, Self
 
 from job import cgroup
+from job.host import hostname
 
 Row = dict[str, str | float | None]
 
-_FIELDS = {
-    "host": (pa.string(), "name of the host"),
-    "at": (pa.float64(), "end of the second described, in s since the epoch"),
-    "source": (pa.string(), "cgroup: a container or limited cgroup; machine: all of the machine"),
-    "cpu_busy": (pa.float64(), "CPUs busy, 0 to the number of CPUs; waiting for I/O is not busy"),
-    "cpu_steal": (pa.float64(), "CPUs the hypervisor gave to others; machine only"),
-    "throttled": (pa.float64(), "share of the second a running CPU was held back by its quota"),
-    "psi_cpu": (pa.float64(), "share of the second in which some task waited for a CPU"),
-    "psi_io": (pa.float64(), "share of the second in which some task waited for I/O"),
-    "psi_memory": (pa.float64(), "share of the second in which some task waited for memory"),
-    "rss_mb": (pa.float64(), "anonymous memory resident, MiB"),
-    "major_faults": (pa.float64(), "page faults that needed I/O, per s"),
-    "swap_in": (pa.float64(), "read from swap, 10^6 bytes per s"),
-    "swap_out": (pa.float64(), "written to swap, 10^6 bytes per s"),
-    "disk_read_mbs": (pa.float64(), "read from disks, 10^6 bytes per s"),
-    "disk_write_mbs": (pa.float64(), "written to disks, 10^6 bytes per s"),
-    "disk_await_ms": (pa.float64(), "mean time of a disk request, ms; null in a second without"),
-    "net_rx_mbs": (pa.float64(), "received, 10^6 bytes per s, without the loopback"),
-    "net_tx_mbs": (pa.float64(), "sent, 10^6 bytes per s, without the loopback"),
-    "mhz": (pa.float64(), "mean clock of the CPUs, from cpufreq; machine only"),
+FIELDS = {
+    "host": (str, "name of the host"),
+    "at": (float, "end of the second described, in s since the epoch"),
+    "source": (str, "cgroup: a container or limited cgroup; machine: all of the machine"),
+    "cpu_busy": (float, "CPUs busy, 0 to the number of CPUs; waiting for I/O is not busy"),
+    "cpu_steal": (float, "CPUs the hypervisor gave to others; machine only"),
+    "throttled": (float, "share of the second a running CPU was held back by its quota"),
+    "psi_cpu": (float, "share of the second in which some task waited for a CPU"),
+    "psi_io": (float, "share of the second in which some task waited for I/O"),
+    "psi_memory": (float, "share of the second in which some task waited for memory"),
+    "rss_mb": (float, "anonymous memory resident, MiB"),
+    "major_faults": (float, "page faults that needed I/O, per s"),
+    "swap_in": (float, "read from swap, 10^6 bytes per s"),
+    "swap_out": (float, "written to swap, 10^6 bytes per s"),
+    "disk_read_mbs": (float, "read from disks, 10^6 bytes per s"),
+    "disk_write_mbs": (float, "written to disks, 10^6 bytes per s"),
+    "disk_await_ms": (float, "mean time of a disk request, ms; null in a second without"),
+    "net_rx_mbs": (float, "received, 10^6 bytes per s, without the loopback"),
+    "net_tx_mbs": (float, "sent, 10^6 bytes per s, without the loopback"),
+    "mhz": (float, "mean clock of the CPUs, from cpufreq; machine only"),
 }
-
-HOST_SCHEMA = pa.schema(
-    [
-        pa.field(name, kind, metadata={"description": meaning})
-        for name, (kind, meaning) in _FIELDS.items()
-    ]
-)
 """A host sample. Null is "cannot be known": a container's /proc shows the physical machine."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,6 +52,7 @@ class Sampler:
     """
 
     def __init__(self, host: str, *, interval_s: float = 1.0, root: Path = cgroup.ROOT) -> None:
+        self.lock: IO[str] | None = None
         self._host = host
         self._interval_s = interval_s
         self._probe = Probe(root)
@@ -75,11 +71,11 @@ class Sampler:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def drain(self) -> pa.Table:
-        """The samples since the last drain, in order, as HOST_SCHEMA says."""
+    def drain(self) -> list[Row]:
+        """The samples since the last drain, in order."""
         with self._lock:
             rows, self._rows = self._rows, []
-        return pa.Table.from_pylist(rows, schema=HOST_SCHEMA)
+        return rows
 
     def __enter__(self) -> Self:
         self.start()
@@ -105,6 +101,22 @@ class Sampler:
             row = {"host": self._host, "at": time.time(), **self._probe.sample(time.monotonic())}
             with self._lock:
                 self._rows.append(row)
+
+
+@functools.cache
+def of_this_host() -> Sampler | None:
+    """The sampler that goes on beside a host's tasks; None where another process has it."""
+    # Open as long as the process: its end lets another one sample.
+    lock = (Path(tempfile.gettempdir()) / f"cluster-sampler-{os.getuid()}").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    sampler = Sampler(hostname())
+    sampler.lock = lock
+    sampler.start()
+    return sampler
 
 
 class Probe:
@@ -140,7 +152,7 @@ class Probe:
         }
         self._at, self._before = at, now
 
-        row: Row = {name: rate.get(name) for name in _FIELDS if name not in ("host", "at")}
+        row: Row = {name: rate.get(name) for name in FIELDS if name not in ("host", "at")}
         row |= {"source": self.source, "rss_mb": now.get("rss_mb"), "mhz": self._mhz()}
         for name in ("psi_cpu", "psi_io", "psi_memory"):
             row[name] = min(1.0, rate[name]) if name in rate else None

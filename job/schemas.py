@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from job.sampler import FIELDS
+
 # Durations are milliseconds of the monotonic clock; a field that could not be measured is null.
 # cpu_ms, run_delay_ms and throttled_ms are what the worker process used, waited for a CPU and was
 # held back by its quota since it emitted the image before: with images overlapped inside one
@@ -45,3 +47,12 @@ _OBJECT_FIELDS: list[tuple[str, pa.DataType]] = [
     ("segmentation", _SEGMENTATION),
 ]
 DETECTION_SCHEMA = pa.schema([("image_id", pa.string()), *_OBJECT_FIELDS])
+
+HOST_SCHEMA = pa.schema(
+    [
+        pa.field(
+            name, pa.string() if kind is str else pa.float64(), metadata={"description": meaning}
+        )
+        for name, (kind, meaning) in FIELDS.items()
+    ]
+)

@@ -11,12 +11,9 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 
-from job.engines import orca
 from job.errors import JobError
 from job.java import java_home
 from job.modes.base import Mode
-from job.rundir import RunDirectory
-from job.spec import JobSpec
 
 # Orca's code and Spark's serialisers reach into these packages, which Java 17 closes.
 _ADD_OPENS = " ".join(
@@ -27,15 +24,14 @@ _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties").as_uri()
 JVM_EXIT_S = 20
 
 
-def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> dict[str, str]:
-    """Spark's configuration of the run; the user's own ``--conf`` has the last word."""
+def spark_settings(mode: Mode, slots: int) -> dict[str, str]:
+    """Spark's configuration of a run; the user's own ``--conf`` has the last word."""
+    spec, run = mode.spec, mode.run
     settings = {
         "spark.app.name": f"cluster run {run.path.name}",
-        "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": run.events.as_uri(),
-        "spark.local.dir": str(run.scratch),
         # Fixed, so that the tensors of one image go back to the system before the next comes; and
         # one arena, for a lane's thread keeps little of its own. Together some 40 MB a worker.
         "spark.executorEnv.MALLOC_TRIM_THRESHOLD_": "131072",
@@ -47,25 +43,24 @@ def spark_settings(spec: JobSpec, mode: Mode, slots: int, run: RunDirectory) -> 
         **mode.spark_conf(slots),
     }
     if spec.engine == "orca":
-        paths = [str(path) for path in orca.jars()]
-        settings["spark.jars"] = ",".join(paths)
-        settings["spark.driver.extraClassPath"] = os.pathsep.join(paths)
+        settings["spark.driver.extraClassPath"] = os.pathsep.join(map(str, mode.orca_jars()))
         # Without this BigDL sends Spark's log to a file in the working folder.
         settings["spark.driver.extraJavaOptions"] += " -Dbigdl.utils.LoggerFilter.disable=true"
     return {**settings, **spec.conf}
 
 
 @contextlib.contextmanager
-def spark_context(settings: dict[str, str], run: RunDirectory) -> Iterator[SparkContext]:
+def spark_context(settings: dict[str, str], mode: Mode) -> Iterator[SparkContext]:
     """A SparkContext; what Spark and its workers print goes to RUN/spark.log, appended.
 
     Ends the JVM, and with it the Python workers, on the way out. Should this process be killed,
     the JVM ends by itself: its standard input breaks.
     """
     os.environ["JAVA_HOME"] = str(java_home())
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ["PYSPARK_PYTHON"] = mode.python()
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
-    log = run.path / "spark.log"
+    log = mode.run.path / "spark.log"
     try:
         with log.open("ab") as output:
             gateway = launch_gateway(conf, {"stdout": output, "stderr": subprocess.STDOUT})

@@ -22,6 +22,8 @@ from job.engines.core import core
 from job.engines.native import InferenceQueue, Lane
 from job.images.preprocess import to_tensor
 from job.model import Model
+from job.origins import ThisMachine
+from job.parts import FolderSink
 from job.pipeline import Stages, Work
 from job.spec import JobSpec
 from job.timing import ImageRecord
@@ -35,11 +37,12 @@ def native_inference(*, model: str, precision: str, images: int) -> dict[str, An
         precision=precision,
         slots=1,
         session=0,
-        parts=Path(),
+        origin=ThisMachine(),
+        sink=FolderSink(Path()),
         overlays=None,
         flush_seconds=0,
         instrumentation=True,
-        executor_id="driver",
+        sampling=False,
     )
     stages, queue = Stages(work), InferenceQueue(work)
     lanes = [queue.lane(stages.new_tensor()) for _ in range(queue.lanes)]

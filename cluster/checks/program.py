@@ -12,7 +12,7 @@ from cluster.inventory import Host
 from cluster.ssh import Fleet, SshError
 
 REMOTE = Path(__file__).with_name("remote")
-READS_CGROUPS = ("facts", "cpu")
+READS_CGROUPS = ("facts", "cpu", "host")
 # How much longer the connection is given than the program.
 GRACE_S = 10.0
 # `timeout` ended it.

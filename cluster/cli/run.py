@@ -1,6 +1,7 @@
 """``cluster run``: images in; detections, timings and a verdict out."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,37 @@ from cluster.cli.output import console, format_option
 from cluster.cli.progress import ProgressListener
 from cluster.cli.summary import print_run
 from cluster.errors import FAILED, STRAGGLER_FOUND
+from cluster.inventory import Inventory
+from cluster.run import launch
 from job import driver, report
 from job.errors import UsageError
 from job.model import Model
-from job.modes import MODES
-from job.spec import ENGINES, PRECISIONS, JobSpec
+from job.rundir import RunDirectory
+from job.spec import ENGINES, MODES, PRECISIONS, JobSpec
 
 DEFAULT_MODEL = "yolact-shapes"
 
 # Options that a resumed run takes from run.json.
 NOT_WITH_RESUME = (
-    *("mode", "input_", "output", "engine", "model", "precision", "executor_cores"),
-    *("partitions", "conf", "limit", "overlays"),
+    *("mode", "input_", "output", "engine", "model", "precision", "executors", "executor_cores"),
+    *("executor_memory_mb", "queue", "partitions", "conf", "limit", "overlays", "attach"),
 )
+
+
+class MemorySize(click.ParamType[int]):
+    """A size as Spark takes it, in MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """2g is 2048, 1536m and 1536 are 1536."""
+        found = re.fullmatch(r"(\d+)([mg]?)b?", str(value).lower())
+        if not found:
+            self.fail(f"{value!r} is no size: write 1536m or 2g", param, ctx)
+        return int(found[1]) * (1024 if found[2] == "g" else 1)
+
+
+MEMORY = MemorySize()
 
 
 @click.command()
@@ -43,7 +62,16 @@ NOT_WITH_RESUME = (
     show_default=True,
     help="What the CPU computes in; bf16 is faster and less exact, auto takes it where all can.",
 )
+@click.option("--executors", type=click.IntRange(min=1), help="How many hosts are to work.")
 @click.option("--executor-cores", type=click.IntRange(min=1), help="Tasks at a time per executor.")
+@click.option(
+    "--executor-memory",
+    "executor_memory_mb",
+    type=MEMORY,
+    metavar="SIZE",
+    help="Of one executor, its JVM and Python together: 2g, 1536m.",
+)
+@click.option("--queue", metavar="NAME", help="YARN's queue.")
 @click.option("--partitions", type=click.IntRange(min=1), help="How many tasks in all.")
 @click.option("--conf", multiple=True, metavar="KEY=VALUE", help="A Spark setting; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first N images only.")
@@ -58,6 +86,11 @@ NOT_WITH_RESUME = (
     metavar="RUN",
     help="Finish the run in this run directory; its run.json has the other options.",
 )
+@click.option(
+    "--attach",
+    metavar="ID",
+    help="Follow a run on a cluster that was left alone, and bring its results here.",
+)
 @format_option
 @click.pass_context
 def run(
@@ -65,6 +98,7 @@ def run(
     /,
     fail_on: str | None,
     resume_: Path | None,
+    attach: str | None,
     format_: str,
     **options: Any,
 ) -> None:
@@ -75,7 +109,10 @@ def run(
       cluster run --mode local --input photos/ --output runs/photos
       cluster run --mode local --input 'shots/**/*.png' --output runs/shots --engine orca
       cluster run --mode local --input film.mp4 --output runs/film --overlays --limit 100
+      cluster run --mode yarn --input photos/ --output runs/photos
+      cluster run --mode standalone --input photos/ --output runs/photos --executors 2
       cluster run --resume runs/photos
+      cluster run --attach photos-20261126-101500-3f2a
     """
     listener = ProgressListener(quiet=format_ == "json")
     with listener:
@@ -85,11 +122,18 @@ def run(
                     option = name.rstrip("_").replace("_", "-")
                     raise UsageError(f"--{option} goes not with --resume: run.json has it")
             path = resume_.absolute()
-            result = driver.resume(path, listener)
+            result = _resume(ctx.obj, path, listener)
+        elif attach is not None:
+            path, result = launch.attach(
+                Inventory.load(ctx.obj), attach, _absolute(options["output"]), listener
+            )
         else:
             spec = _spec(**options)
             path = spec.output
-            result = driver.run(spec, listener)
+            if spec.mode == "local":
+                result = driver.run(spec, listener)
+            else:
+                result = launch.start(Inventory.load(ctx.obj), spec, listener)
         listener.step("Writing the report")
         found = report.write(path)
     if format_ == "json":
@@ -102,6 +146,16 @@ def run(
         sys.exit(FAILED)
     if fail_on and found.verdict.straggler:
         sys.exit(STRAGGLER_FOUND)
+
+
+def _resume(inventory: Path, path: Path, listener: driver.Listener) -> dict[str, Any]:
+    if RunDirectory(path).read()["mode"] == "local":
+        return driver.resume(path, listener)
+    return launch.resume(Inventory.load(inventory), path, listener)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
 
 
 def _spec(
@@ -125,7 +179,7 @@ def _spec(
         settings[key] = value
     return JobSpec(
         mode=mode,
-        input=str(Path(input_).absolute()),
+        input=input_ if input_.startswith(launch.ON_HDFS) else str(Path(input_).absolute()),
         output=output.absolute(),
         model=Model.locate(model),
         conf=settings,

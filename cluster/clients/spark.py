@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from cluster.clients.rest import Fields, get
+from cluster.clients.rest import Fields, get, get_list
 
 MASTER_PORT = 8080
 HISTORY_PORT = 18080
@@ -33,6 +33,16 @@ class Application:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Executor:
+    """An executor that lives, and the tasks it has ended."""
+
+    id: str
+    host: str
+    completed_tasks: int
+    failed_tasks: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Master:
     """The master; ``status`` is ALIVE where it leads, STANDBY or RECOVERING where not yet."""
 
@@ -56,6 +66,21 @@ def master(client: httpx.Client) -> Master:
             )
             for app in said.objects("activeapps")
         ),
+    )
+
+
+def executors(client: httpx.Client, application: str) -> tuple[Executor, ...]:
+    """The executors of an application that runs, asked of its driver; raises as ``master``."""
+    found = get_list(client, f"/api/v1/applications/{application}/executors")
+    return tuple(
+        Executor(
+            id=executor.text("id"),
+            host=executor.text("hostPort").partition(":")[0].partition(".")[0],
+            completed_tasks=executor.number("completedTasks"),
+            failed_tasks=executor.number("failedTasks"),
+        )
+        for executor in found
+        if executor.text("id") != "driver"
     )
 
 

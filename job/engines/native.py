@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -100,6 +101,7 @@ class NativeEngine:
     """The lanes of one worker process."""
 
     def __init__(self, work: Work) -> None:
+        self._work = work
         self._stages = Stages(work)
         self._queue = InferenceQueue(work)
         self.worker = self._queue.worker
@@ -113,7 +115,7 @@ class NativeEngine:
         """
         finished: SimpleQueue[ImageRecord] = SimpleQueue()
         under_way = 0
-        with closing(Reader()) as reader:
+        with closing(Reader(self._work.origin)) as reader:
             for ref in refs:
                 record, payload = self._stages.fetch(ref, reader)
                 self._pool.submit(lambda *image: finished.put(self._run(*image)), record, payload)
@@ -152,6 +154,6 @@ def _process(work: Work, refs: Iterator[ImageRef]) -> Iterator[Worker | ImageRec
     yield from _engines[key].process(refs)
 
 
-def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
+def records(work: Work, refs: "RDD[ImageRef]", _: Path) -> "RDD[Worker | ImageRecord]":
     """The records of REFS, worked on where its partitions are."""
     return refs.mapPartitions(partial(_process, work))

@@ -63,7 +63,7 @@ def _prepare(work: Work, refs: Iterator[ImageRef]) -> Iterator[dict[str, Tensor]
     )
     stages = chain.stages
     tensor = stages.new_tensor()
-    with closing(Reader()) as reader:
+    with closing(Reader(work.origin)) as reader:
         for number, ref in enumerate(refs):
             record, payload = stages.fetch(ref, reader)
             pixels = None
@@ -102,8 +102,11 @@ def _finish(
         yield record
 
 
-def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
-    """The records of REFS by Orca; needs a SparkContext that was started with ``jars()``."""
+def records(work: Work, refs: "RDD[ImageRef]", model: Path) -> "RDD[Worker | ImageRecord]":
+    """The records of REFS by Orca; needs a SparkContext that was started with ``jars()``.
+
+    MODEL is the network as the driver sees it: Orca reads it here, and sends it along.
+    """
     # Orca starts its workers with the interpreter's prefix; a venv's own is not a whole one.
     os.environ["PYTHONHOME"] = sys.base_prefix
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -117,7 +120,7 @@ def records(work: Work, refs: "RDD[ImageRef]") -> "RDD[Worker | ImageRecord]":
         init_nncontext()
         # An eager result would be computed and counted as soon as it is made.
         OrcaContext._eager_mode = False
-        estimator = Estimator.from_openvino(model_path=str(work.model.xml))
+        estimator = Estimator.from_openvino(model_path=str(model))
         threads = threads_for(cpu_quota(), work.slots)
         predicted = estimator.predict(
             SparkXShards.lazy(refs.mapPartitions(partial(_prepare, work))),

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
-from job.host import hostname
+from job.host import executor_id, hostname
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,7 @@ class Worker:
     model_load_started_at: float
     model_load_ms: float
     host: str = field(default_factory=hostname)
+    executor_id: str = field(default_factory=executor_id)
     worker_pid: int = field(default_factory=os.getpid)
 
     @property

@@ -1,18 +1,23 @@
 """What an input names: a folder, one file, a glob, a ZIP or a video, to references and bytes."""
 
 import errno
+import fnmatch
 import glob
 import itertools
 import os
+import re
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from job.errors import JobError, UsageError
 from job.images.decode import ImageError, Pixels
 from job.images.video import Video, count_frames
+from job.origins import Origin, ThisMachine, check_size
+from job.webhdfs import FileStatus, WebHdfs
 
 # fmt: off
 IMAGES = frozenset({
@@ -24,9 +29,6 @@ VIDEOS = frozenset({
     ".webm", ".wmv",
 })
 # fmt: on
-
-MAX_BYTES = 2**30
-"""The largest file read: as many bytes as the largest image has, uncompressed, in 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,58 @@ def list_images(source: str) -> Listing:
             "name images, videos, a folder of them or a ZIP of images"
         )
     return listing
+
+
+def listing_of(files: WebHdfs, source: str) -> Listing:
+    """List what an ``hdfs:`` input names: a folder with all below it, a file, or a glob.
+
+    Images alone: videos and ZIPs are ignored there. Raises as ``list_images``.
+    """
+    path = "/" + source.partition(":")[2].lstrip("/").partition("/")[2]
+    if source.startswith("hdfs:///"):
+        path = source.removeprefix("hdfs://")
+    parts = PurePosixPath(path).parts
+    fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    root = str(PurePosixPath(*fixed))
+    found = files.status(root)
+    if found is None:
+        raise UsageError(f"input {source!r} does not exist: name a file, a folder or a glob")
+    if not found.is_folder:
+        root = str(PurePosixPath(root).parent)
+    everything = _walk_hdfs(files, root) if found.is_folder else iter((found,))
+    pattern = "/".join(parts[len(fixed) :])
+    images: list[ImageRef] = []
+    ignored: list[str] = []
+    for file in everything:
+        name = file.path.removeprefix(root.rstrip("/") + "/")
+        if pattern and not _matches(name, pattern):
+            continue
+        if Path(name).suffix.lower() in IMAGES:
+            images.append(ImageRef(image_id=name, path=file.path, bytes=file.bytes))
+        else:
+            ignored.append(name)
+    if not images:
+        raise JobError(f"no image in {source!r} ({len(ignored)} other files): name images")
+    images.sort(key=lambda image: image.image_id)
+    return Listing(images=tuple(images), ignored=tuple(ignored))
+
+
+def _walk_hdfs(files: WebHdfs, folder: str) -> Iterator[FileStatus]:
+    for entry in files.list(folder):
+        if _is_shown(entry.name):
+            if entry.is_folder:
+                yield from _walk_hdfs(files, entry.path)
+            else:
+                yield entry
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """As glob does: ``*`` inside a folder, ``**`` over any number of them."""
+    expression = "/".join(
+        "(?:.+/)?" if part == "**" else fnmatch.translate(part)[4:-3] for part in pattern.split("/")
+    ).replace("(?:.+/)?/", "(?:.+/)?")
+    expression = expression.replace(".*", "[^/]*")
+    return re.fullmatch(expression, name, re.DOTALL) is not None
 
 
 def _exists(path: Path) -> bool:
@@ -198,10 +252,12 @@ class Reader:
     Not safe between threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Origin = ThisMachine()) -> None:  # noqa: B008  (it has no state)
+        self._origin = origin
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._archive: zipfile.ZipFile | None = None
         self._video: Video | None = None
-        self._video_path: str | None = None
+        self._path: str | None = None  # of the ZIP or video
 
     def close(self) -> None:
         """Close what is open."""
@@ -209,7 +265,9 @@ class Reader:
             self._archive.close()
         if self._video is not None:
             self._video.close()
-        self._archive, self._video, self._video_path = None, None, None
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._archive = self._video = self._folder = self._path = None
 
     def fetch(self, ref: ImageRef) -> bytes | Pixels:
         """Return a file's bytes, or a frame's pixels (FFmpeg reads and decodes in one).
@@ -217,46 +275,43 @@ class Reader:
         Either goes to ``decode``. Ask for a video's frames in ascending order; a step back or far
         ahead is a seek, exact but slow.
 
-        Raises ImageError (stage ``read``).
+        Raises ImageError (stage ``read``), and UnreachableError where no file could be read.
         """
         try:
             if ref.frame is not None:
                 return self._open_video(ref.path).frame(ref.frame)
             if ref.member is not None:
                 return self._read_member(ref.path, ref.member)
-            return _read_file(ref.path)
+            return self._origin.read(ref.path)
         except OSError as error:
             reason = error.strerror or error
             raise ImageError("read", f"the file cannot be read: {reason}") from error
 
+    def _local(self, path: str) -> Path:
+        self.close()
+        self._path = path
+        return self._origin.local(path, self._new_folder)
+
+    def _new_folder(self) -> Path:
+        self._folder = tempfile.TemporaryDirectory(prefix="cluster-input-")
+        return Path(self._folder.name)
+
     def _open_video(self, path: str) -> Video:
-        if self._video is None or self._video_path != path:
-            self.close()
-            with Path(path).open("rb"):  # its error says more than FFmpeg's
-                self._video, self._video_path = Video(path), path
+        if self._video is None or self._path != path:
+            local = self._local(path)
+            with local.open("rb"):  # its error says more than FFmpeg's
+                self._video = Video(str(local))
         return self._video
 
     def _read_member(self, path: str, name: str) -> bytes:
         try:
-            if self._archive is None or self._archive.filename != path:
-                self.close()
-                self._archive = zipfile.ZipFile(path)
+            if self._archive is None or self._path != path:
+                self._archive = zipfile.ZipFile(self._local(path))
             member = self._archive.getinfo(name)
-            _check_size(member.file_size)
+            check_size(member.file_size)
             return self._archive.read(member)
-        except (OSError, ImageError):
+        except (OSError, JobError, ImageError):
             raise
         except Exception as error:  # zlib, lzma, struct and others, each with its own class
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ImageError("read", f"the ZIP member cannot be read ({reason})") from error
-
-
-def _read_file(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        _check_size(os.fstat(file.fileno()).st_size)
-        return file.read()
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BYTES:
-        raise ImageError("read", f"the file has {size:,} bytes, more than {MAX_BYTES:,}")

@@ -2,5 +2,7 @@
 
 from job.modes.base import Mode
 from job.modes.local import LocalMode
+from job.modes.standalone import StandaloneMode
+from job.modes.yarn import YarnMode
 
-MODES: dict[str, type[Mode]] = {mode.name: mode for mode in (LocalMode,)}
+MODES: dict[str, type[Mode]] = {mode.name: mode for mode in (LocalMode, StandaloneMode, YarnMode)}

@@ -1,5 +1,10 @@
 """Spark inside the driver: everything on this machine."""
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from job.engines import orca
 from job.host import HostFacts, host_facts
 from job.modes.base import Mode
 
@@ -8,16 +13,30 @@ class LocalMode(Mode):
     """One host, whose only executor is the driver's own process."""
 
     name = "local"
-    executor_id = "driver"  # as Spark calls it in local mode
 
-    def hosts(self) -> list[HostFacts]:
+    def hosts(self) -> Sequence[HostFacts]:
         """This machine."""
         return [host_facts()]
+
+    def slots(self) -> int:
+        """One worker of ours keeps every thread busy; Orca, which waits for one image at a time,
+        needs one for each CPU."""
+        return 1 if self.spec.engine == "native" else max(1, int(host_facts().cpus_quota))
+
+    def python(self) -> str:
+        """The driver's own."""
+        return sys.executable
+
+    def orca_jars(self) -> Sequence[Path]:
+        """Those of the package; the driver is the executor, so that no other needs them."""
+        return orca.jars()
 
     def spark_conf(self, slots: int) -> dict[str, str]:
         """SLOTS tasks at a time, and no port open beyond this machine."""
         return {
             "spark.master": f"local[{slots}]",
+            "spark.ui.enabled": "false",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
+            "spark.local.dir": str(self.run.scratch),
         }

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from job.rundir import RunDirectory
-from job.sampler import HOST_SCHEMA
-from job.schemas import TIMING_SCHEMA
+from job.schemas import HOST_SCHEMA, TIMING_SCHEMA
 
 ERRORS_KEPT = 100
 MEASURES = tuple(name for name in HOST_SCHEMA.names if name not in ("host", "at", "source"))

@@ -6,7 +6,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from job.errors import JobError, UsageError
-from job.parts import PartWriter
+from job.parts import FolderSink, PartWriter
 from job.rundir import RunDirectory
 from job.timing import ImageRecord
 
@@ -32,7 +32,7 @@ def record(image_id: str, *, objects: int = 1, error: bool = False) -> ImageReco
 
 
 def write(run: RunDirectory, name: str, *records: ImageRecord) -> None:
-    writer = PartWriter(run.parts, name)
+    writer = PartWriter(FolderSink(run.parts), name)
     for entry in records:
         writer.add(entry)
     writer.flush()

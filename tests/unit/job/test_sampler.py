@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from job.sampler import HOST_SCHEMA, Probe, Row, Sampler
+from job.sampler import Probe, Row, Sampler
+from job.schemas import HOST_SCHEMA
 
 Tree = Callable[[dict[str, str]], Path]
 InQuota = Callable[..., Any]
@@ -252,9 +253,9 @@ def test_drains_neither_repeat_nor_lose_a_sample(monkeypatch: pytest.MonkeyPatch
     parts.append(sampler.drain())
     ended = time.time()
 
-    assert sampler.drain().num_rows == 0
-    rows = pa.concat_tables(parts)
-    assert rows.schema.equals(HOST_SCHEMA, check_metadata=True)
+    assert sampler.drain() == []
+    rows = pa.Table.from_pylist([row for part in parts for row in part])
+    assert set(rows.column_names) == set(HOST_SCHEMA.names)
     assert len(taken) > 5
     assert rows.drop_columns(["host", "at"]).to_pylist() == taken[1:]  # the first is the start
     assert set(rows["host"].to_pylist()) == {"node1"}
@@ -292,7 +293,7 @@ def test_stop_ends_the_thread_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - began < 5
     assert "host-sampler" not in {thread.name for thread in threading.enumerate()}
     sampler.stop()  # twice does no harm
-    assert sampler.drain().num_rows == 0
+    assert sampler.drain() == []
 
 
 def test_a_sample_is_cheap() -> None:
@@ -313,7 +314,7 @@ with Sampler(host="c", interval_s=0.4) as sampler:
     time.sleep(0.6)
     end = time.monotonic() + 1.2
     while time.monotonic() < end: pass
-print(json.dumps(sampler.drain().to_pylist()))
+print(json.dumps(sampler.drain()))
 """
 
 

@@ -30,5 +30,13 @@ def test_a_wrong_option_is_named(option: str, value: Any) -> None:
 
 
 def test_options_make_the_same_spec_again() -> None:
-    asked = spec(executor_cores=2, conf={"spark.x": "1"}, limit=3, overlays=True)
+    asked = spec(
+        executors=3,
+        executor_memory_mb=2048,
+        queue="q",
+        executor_cores=2,
+        conf={"spark.x": "1"},
+        limit=3,
+        overlays=True,
+    )
     assert spec(**asked.options()) == asked

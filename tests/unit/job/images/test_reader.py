@@ -3,7 +3,7 @@ from contextlib import closing
 
 import pytest
 
-from job.images import source
+from job import origins
 from job.images.decode import ImageError, decode
 from job.images.source import ImageRef, Reader, list_images
 from tests.unit.job.images.image_files import FRAMES, no_rights, noise, number_shown, video
@@ -100,7 +100,7 @@ def test_a_file_that_the_system_cannot_read(tmp_path, reader):
 
 def test_a_file_too_large_for_an_image(tmp_path, reader):
     with (tmp_path / "x.jpg").open("wb") as file:
-        file.truncate(source.MAX_BYTES + 1)  # a hole: it takes no room
+        file.truncate(origins.MAX_BYTES + 1)  # a hole: it takes no room
     (where,) = list_images(str(tmp_path)).images
     assert "1,073,741,825 bytes" in read_fault(reader, where)
 

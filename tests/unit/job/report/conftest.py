@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job.sampler import HOST_SCHEMA
+from job.schemas import HOST_SCHEMA
 from job.schemas import TIMING_SCHEMA
 
 START = 1_760_000_000.0
@@ -49,7 +49,10 @@ def run_json(hosts: list[str], **changes: Any) -> dict[str, Any]:
         },
         "input": "images",
         "options": {
+            "executors": None,
             "executor_cores": None,
+            "executor_memory_mb": None,
+            "queue": None,
             "partitions": None,
             "conf": {"spark.hadoop.fs.s3a.secret.key": "hunter2"},
             "limit": None,

@@ -1,0 +1,242 @@
+"""A run's driver on the edge host: sent there, started, asked, interrupted, and brought back.
+
+On the edge host a run is a folder: request.json, input/, run/ (the run directory), status.json and
+driver.log. The driver is a unit of systemd, so that it goes on without us, and ends as a whole.
+"""
+
+import io
+import json
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ClusterError
+from cluster.inventory import Host
+from cluster.run.code import Code
+from cluster.ssh import CHUNK, Fleet
+from job.model import Model
+from job.parts import write_atomically
+
+# The role edge makes it.
+FOLDER = "/data/runs"
+LOG_LINES = 5
+STOP_S = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """``active``: the driver's process lives. ``said`` is its status.json, empty at first."""
+
+    active: bool
+    said: Mapping[str, Any]
+    log: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeRun:
+    """One run on an edge host."""
+
+    fleet: Fleet
+    edge: Host
+    id: str
+
+    @property
+    def root(self) -> str:
+        """Where runs are."""
+        return str(self.edge.variables.get("edge_folder", FOLDER))
+
+    @property
+    def folder(self) -> str:
+        """Where this one is."""
+        return f"{self.root}/{self.id}"
+
+    @property
+    def unit(self) -> str:
+        """The driver's unit."""
+        return f"cluster-run-{self.id}"
+
+    def make(self) -> None:
+        """Make the folder."""
+        self._sh(f"mkdir -m 755 {self._quoted} {self._quoted}/input")
+
+    def send_code(self, code: Code) -> str:
+        """The folder of the program, sent where it is not there yet."""
+        folder = f"{self.root}/.code/{code.digest}"
+        self._send_once(folder, code.tar)
+        return folder
+
+    def send_model(self, model: Model) -> str:
+        """The folder of the model, sent where it is not there yet."""
+        folder = f"{self.root}/.models/{model.digest.partition(':')[2][:16]}"
+
+        def packed() -> bytes:
+            archive = io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+                for path in sorted(model.folder.iterdir()):
+                    tar.add(path, path.name)
+            return archive.getvalue()
+
+        self._send_once(folder, packed)
+        return folder
+
+    def send_files(self, files: Iterable[tuple[Path, str]], into: str) -> None:
+        """Send files under names below FOLDER/INTO."""
+        command = f"tar -C {self._quoted}/{into} --no-same-owner -xf -"
+        self.fleet.send(self.edge, command, _tarred(files))
+
+    def send_run(self, path: Path, **fields: str) -> None:
+        """Send a run directory that is to be gone on with; FIELDS of its run.json differ there."""
+        record = (path / "run.json").read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            changed = Path(folder)
+            (changed / "run.json").write_text(record, encoding="utf-8")
+            rewrite(changed, **fields)
+            files = [(changed / "run.json", "run.json")]
+            files += [
+                (file, str(file.relative_to(path)))
+                for file in sorted(path.rglob("*"))
+                if file.is_file() and file.name != "run.json"
+            ]
+            self._sh(f"mkdir {self._quoted}/run {self._quoted}/run/_parts")
+            self.send_files(files, "run")
+
+    def start(self, request: Mapping[str, Any], python: str, code: str) -> None:
+        """Start the driver. A request is what ``python -m job`` takes."""
+        text = json.dumps(request).encode()
+        self.fleet.send(self.edge, f"cat > {self._quoted}/request.json", [text])
+        environment = {
+            "PYTHONPATH": code,
+            "PYTHONUNBUFFERED": "1",
+            "SPARK_HOME": "/opt/spark",
+            "SPARK_CONF_DIR": "/etc/spark/conf",
+            "HADOOP_CONF_DIR": "/etc/hadoop/conf",
+        }
+        properties = {
+            "WorkingDirectory": self.folder,
+            "StandardOutput": f"append:{self.folder}/driver.log",
+            "StandardError": f"append:{self.folder}/driver.log",
+            "KillSignal": "SIGINT",
+            "TimeoutStopSec": str(STOP_S),
+        }
+        words = ["systemd-run", "--quiet", "--collect", f"--unit={self.unit}"]
+        words += ["--uid=$(id -u)", "--gid=$(id -g)"]
+        words += [shlex.quote(f"--setenv={name}={value}") for name, value in environment.items()]
+        words += [shlex.quote(f"--property={name}={value}") for name, value in properties.items()]
+        words += [shlex.quote(python), "-m", "job", self._quoted]
+        self._sh(f"sudo -n {' '.join(words)}")
+
+    def status(self) -> Status:
+        """What the driver says of itself, and whether it lives."""
+        command = (
+            f"systemctl is-active {self.unit}; cat {self._quoted}/status.json 2>/dev/null; echo;"
+            f" tail -n {LOG_LINES} {self._quoted}/driver.log 2>/dev/null"
+        )
+        active, _, rest = self._sh(command).partition("\n")
+        said, _, log = rest.partition("\n")
+        return Status(
+            active=active in ("active", "activating", "deactivating"),
+            said=json.loads(said) if said else {},
+            log=log.strip(),
+        )
+
+    def request(self) -> Any:
+        """What it was started with.
+
+        Raises:
+            ClusterError: there is no such run on the edge host.
+        """
+        done = self.fleet.run(self.edge, f"cat {self._quoted}/request.json")
+        if not done.ok:
+            known = self.fleet.run(self.edge, f"ls {shlex.quote(self.root)}").stdout.split()
+            there = f"those there: {', '.join(known)}" if known else "there is none"
+            raise ClusterError(f"There is no run {self.id} on {self.edge.name}; {there}.")
+        return json.loads(done.stdout)
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does to a driver in a terminal."""
+        self._sh(f"sudo -n systemctl kill --signal=INT --kill-whom=main {self.unit} || :")
+
+    def fetch(self, target: Path) -> None:
+        """Bring the run directory into TARGET; files there of the same name are replaced."""
+        target.mkdir(parents=True, exist_ok=True)
+        chunks = self.fleet.receive(
+            self.edge, f"tar -C {self._quoted}/run --exclude=_scratch -cf - ."
+        )
+        with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+            archive.extractall(target, filter="data")
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        self._sh(f"rm -rf {self._quoted}")
+
+    @property
+    def _quoted(self) -> str:
+        return shlex.quote(self.folder)
+
+    def _sh(self, command: str) -> str:
+        return self.fleet.run(self.edge, command).check().stdout
+
+    def _send_once(self, folder: str, packed: Any) -> None:
+        quoted = shlex.quote(folder)
+        if self.fleet.run(self.edge, f"test -d {quoted}").ok:
+            return
+        part = shlex.quote(f"{folder}.{self.id}.part")
+        command = (
+            f"mkdir -p {part} && tar -C {part} --no-same-owner -xzf - &&"
+            f" {{ mv -T {part} {quoted} 2>/dev/null || test -d {quoted}; }}"
+        )
+        content = packed()
+        chunks = (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
+        self.fleet.send(self.edge, command, chunks)
+
+
+def rewrite(path: Path, **fields: Any) -> None:
+    """Change fields of the run.json in PATH, which differ between the edge host and here."""
+    file = path / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["model"]["folder"] = fields.pop("model", record["model"]["folder"])
+    record |= fields
+    write_atomically(file, json.dumps(record, indent=2) + "\n")
+
+
+def _tarred(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
+    """A tar archive of files under other names, made while it is read."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w|", bufsize=CHUNK, dereference=True) as archive:
+        for path, name in files:
+            try:
+                archive.add(path, name, recursive=False)
+            except OSError:
+                # A link to nothing: the run will say of this image that it cannot be read.
+                missing = tarfile.TarInfo(name)
+                missing.type, missing.linkname = tarfile.SYMTYPE, "unreadable"
+                archive.addfile(missing)
+            if buffer.tell():
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+    yield buffer.getvalue()
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a file that tarfile can read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most SIZE bytes; fewer at the end alone."""
+        parts, missing = [], size
+        while missing > 0:
+            if not self._rest:
+                self._rest = next(self._chunks, b"")
+                if not self._rest:
+                    break
+            parts.append(self._rest[:missing])
+            self._rest = self._rest[missing:]
+            missing -= len(parts[-1])
+        return b"".join(parts)

@@ -1,0 +1,144 @@
+"""Follows a run's driver from here until it ends, and brings its run directory back."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster.clients import spark, yarn
+from cluster.errors import ClusterError
+from cluster.inventory import Inventory
+from cluster.run.edge import STOP_S, EdgeRun, Status, rewrite
+from cluster.ssh import SshError
+from job.driver import Listener, Progress
+from job.errors import JobError, UsageError
+from job.rundir import RunDirectory
+
+POLL_S = 1.0
+# A connection that is lost for longer is given up; the run is not.
+LOST_S = 300.0
+AGAIN_S = 5.0
+
+
+class Hosts:
+    """Tasks done on each host, as Spark's REST interface tells; nothing while it does not."""
+
+    def __init__(self, run: EdgeRun, inventory: Inventory, mode: str) -> None:
+        self._run, self._inventory, self._mode = run, inventory, mode
+        self._client: httpx.Client | None = None
+
+    def done(self, said: Mapping[str, Any]) -> Mapping[str, int]:
+        """By host; SAID is the driver's status."""
+        if "application" not in said:
+            return {}
+        with contextlib.suppress(ClusterError):
+            if self._client is None:
+                self._client = self._connect(said)
+            return Counter(
+                {
+                    executor.host: executor.completed_tasks
+                    for executor in spark.executors(self._client, said["application"])
+                }
+            )
+        return {}
+
+    def _connect(self, said: Mapping[str, Any]) -> httpx.Client:
+        fleet = self._run.fleet
+        if self._mode == "yarn":
+            # The driver's own pages send everyone but the ResourceManager to the ResourceManager.
+            manager = self._inventory.first("yarn_resourcemanager")
+            client = fleet.http(manager, yarn.PORT)
+            client.base_url = client.base_url.join(f"/proxy/{said['application']}")
+            return client
+        return fleet.http(self._run.edge, httpx.URL(said["url"]).port or 0)
+
+
+@dataclass
+class Follower:
+    """Tells a listener how a run goes. ``output`` is where its run directory is brought to."""
+
+    run: EdgeRun
+    request: Mapping[str, Any]
+    hosts: Hosts
+    output: Path
+    listener: Listener
+    _steps: int = 0
+    _interrupted_at: float | None = field(default=None)
+
+    def follow(self) -> dict[str, Any]:
+        """Wait for the end; gives run.json.
+
+        Ctrl-C stops the run on the cluster, and a second one leaves it alone.
+
+        Raises:
+            JobError: the run failed; what was done by then is in ``output``.
+            ClusterError: the edge host is not reached any more; the run goes on there.
+        """
+        while True:
+            try:
+                status = self._status()
+                self._tell(status)
+                if not status.active:
+                    return self._end(status)
+                time.sleep(POLL_S)
+            except KeyboardInterrupt:
+                if self._interrupted_at is not None:
+                    raise KeyboardInterrupt(self._goes_on()) from None
+                self._interrupted_at = time.monotonic()
+                self.listener.step("Stopping the run; what is done is kept")
+                self.run.interrupt()
+
+    def _status(self) -> Status:
+        began = time.monotonic()
+        while True:
+            try:
+                return self.run.status()
+            except SshError as error:
+                if time.monotonic() - began > LOST_S:
+                    raise ClusterError(f"{error} {self._goes_on()}") from error
+                self.listener.step(f"{error} Trying again")
+                time.sleep(AGAIN_S)
+
+    def _goes_on(self) -> str:
+        return f"The run goes on: `cluster run --attach {self.run.id}`."
+
+    def _tell(self, status: Status) -> None:
+        steps = status.said.get("steps", [])
+        for step in steps[self._steps :]:
+            self.listener.step(step["text"])
+        self._steps = len(steps)
+        if progress := status.said.get("progress"):
+            self.listener.hosts(self.hosts.done(status.said))
+            self.listener.progress(Progress(**progress))
+        late = self._interrupted_at and time.monotonic() - self._interrupted_at > STOP_S
+        if late:
+            raise ClusterError(
+                f"The driver on {self.run.edge.name} does not stop: see {self.run.folder}/driver.log"
+                f" there, and end it with `sudo systemctl kill --signal=KILL {self.run.unit}`."
+            )
+
+    def _end(self, status: Status) -> dict[str, Any]:
+        state = status.said.get("state")
+        error = status.said.get("error", "")
+        if state == "running" or not state:
+            error = (
+                f"the driver on {self.run.edge.name} ended without a word"
+                f" ({status.log or 'its log is empty'}): see driver.log in {self.run.folder} there"
+            )
+        self.listener.step("Bringing the results back")
+        with contextlib.suppress(ClusterError):
+            self.run.fetch(self.output)
+        here = self.request["here"]
+        if (self.output / "run.json").exists():
+            rewrite(self.output, input=here["input"], model=here["model"])
+            if state != "running":
+                self.run.remove()
+        if error:
+            error = error.replace(f"{self.run.folder}/run", str(self.output))
+            raise (UsageError if status.said.get("usage") else JobError)(error)
+        return RunDirectory(self.output).read()

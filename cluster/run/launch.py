@@ -1,0 +1,147 @@
+"""Starts a run on a cluster, goes on with one, or finds one again."""
+
+import dataclasses
+import glob
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster.inventory import EDGE, Inventory
+from cluster.run.code import Code
+from cluster.run.edge import EdgeRun
+from cluster.run.follow import Follower, Hosts
+from cluster.run.site import Wishes, survey
+from cluster.ssh import Fleet
+from job.driver import Listener
+from job.images.source import Listing, list_images
+from job.model import Model
+from job.rundir import RunDirectory
+from job.spec import JobSpec
+
+ON_HDFS = "hdfs:"
+
+
+def start(inventory: Inventory, spec: JobSpec, listener: Listener) -> dict[str, Any]:
+    """Run SPEC, whose paths are those of this machine, on the inventory's cluster.
+
+    Gives run.json of the run directory, which is in ``spec.output`` then. Raises as
+    ``Follower.follow`` and ``survey``.
+    """
+    model = Model.load(spec.model)
+    listing = None
+    if not spec.input.startswith(ON_HDFS):
+        listing = list_images(spec.input)
+        ignored = f", {len(listing.ignored)} other files ignored" if listing.ignored else ""
+        listener.step(f"Found {len(listing.images)} images{ignored}")
+    RunDirectory.check_new(spec.output)
+    with Fleet(inventory) as fleet:
+        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(spec.output.name))
+        listener.step(f"Asking the hosts of {inventory.path}")
+        cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
+        for reason in cluster.reasons:
+            listener.step(reason)
+        spec.output.mkdir(parents=True, exist_ok=True)
+        run.make()
+        remote = {"model": run.send_model(model), "output": f"{run.folder}/run"}
+        if listing:
+            listener.step(f"Sending the input to {run.edge.name}")
+            remote["input"] = _send_input(run, spec, listing)
+        fields = {"mode": spec.mode, "engine": spec.engine, "precision": spec.precision}
+        fields |= {**spec.options(), "input": spec.input, **remote}
+        here = {"input": spec.input, "model": str(spec.model), "output": str(spec.output)}
+        request = {
+            "spec": fields,
+            "cluster": dataclasses.asdict(cluster),
+            "resume": False,
+            "here": here,
+        }
+        return _begin(run, inventory, request, cluster.environment, listener)
+
+
+def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, Any]:
+    """Finish the run in PATH on the cluster, as its run.json asked for it."""
+    before = RunDirectory(path).read()
+    if before["status"] == "finished":
+        return before
+    options = before["options"]
+    spec = JobSpec(
+        mode=before["mode"],
+        engine=before["engine"],
+        precision=before["precision"],
+        model=Path(before["model"]["folder"]),
+        input=before["input"],
+        output=path,
+        **options,
+    )
+    model = Model.load(spec.model)
+    listing = None if spec.input.startswith(ON_HDFS) else list_images(spec.input)
+    with Fleet(inventory) as fleet, RunDirectory(path).locked():
+        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(path.name))
+        listener.step(f"Asking the hosts of {inventory.path}")
+        cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
+        run.make()
+        here = {"input": spec.input, "model": str(spec.model), "output": str(path)}
+        remote = {"model": run.send_model(model)}
+        if listing:
+            listener.step(f"Sending the input to {run.edge.name}")
+            remote["input"] = _send_input(run, spec, listing)
+        run.send_run(path, **remote)
+        request = {"cluster": dataclasses.asdict(cluster), "resume": True, "here": here}
+        return _begin(run, inventory, request, cluster.environment, listener)
+
+
+def attach(
+    inventory: Inventory, run_id: str, output: Path | None, listener: Listener
+) -> tuple[Path, dict[str, Any]]:
+    """Follow a run that goes on, or has ended, on the edge host; its output folder and run.json."""
+    with Fleet(inventory) as fleet:
+        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=run_id)
+        request = run.request()
+        output = output or Path(request["here"]["output"])
+        return output, _follower(run, inventory, request, output, listener).follow()
+
+
+def _begin(
+    run: EdgeRun,
+    inventory: Inventory,
+    request: dict[str, Any],
+    environment: str,
+    listener: Listener,
+) -> dict[str, Any]:
+    code = run.send_code(Code.here())
+    request["cluster"]["code"] = f"{code}/job.zip"
+    run.start(request, f"{environment}/bin/python", code)
+    listener.step(f"Started as {run.id} on {run.edge.name}")
+    output = Path(request["here"]["output"])
+    return _follower(run, inventory, request, output, listener).follow()
+
+
+def _follower(
+    run: EdgeRun, inventory: Inventory, request: dict[str, Any], output: Path, listener: Listener
+) -> Follower:
+    on_yarn = request["cluster"]["master"] == "yarn"
+    hosts = Hosts(run, inventory, "yarn" if on_yarn else "standalone")
+    return Follower(run=run, request=request, hosts=hosts, output=output, listener=listener)
+
+
+def _id(name: str) -> str:
+    """A name that no other run has, and that systemd and YARN take."""
+    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "run"
+    return f"{kept}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _send_input(run: EdgeRun, spec: JobSpec, listing: Listing) -> str:
+    """Send the files of the images, by the names that make the same image_ids; the input there."""
+    source = Path(spec.input)
+    if glob.has_magic(spec.input) and not source.exists():
+        parts = source.parts
+        fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+        root = Path(*parts[:fixed])
+    else:
+        root = source if source.is_dir() else source.parent
+    paths = dict.fromkeys(image.path for image in listing.images[: spec.limit])
+    run.send_files(((Path(path), str(Path(path).relative_to(root))) for path in paths), "input")
+    alone = source.name if source.is_file() else ""
+    return f"{run.folder}/input/{alone}".rstrip("/")

@@ -1,0 +1,83 @@
+"""The driver of a run on a cluster, on the edge host: ``python -m job FOLDER``.
+
+FOLDER holds request.json, which the operator's side has written. What goes on is told in
+status.json beside it, for whoever follows; run/ is the run directory. SIGINT ends the run and
+keeps what is done.
+"""
+
+import json
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from job import driver, report
+from job.errors import JobError, UsageError
+from job.parts import write_atomically
+from job.spec import ClusterSpec, JobSpec
+
+RUN = "run"
+
+
+@dataclass
+class Teller(driver.Listener):
+    """Keeps status.json."""
+
+    path: Path
+    said: dict[str, Any] = field(default_factory=lambda: {"state": "running", "steps": []})
+
+    def step(self, text: str) -> None:
+        """One more of the steps, with its time."""
+        self.said["steps"].append({"at": time.time(), "text": text})
+        self.write()
+
+    def spark(self, application: str, url: str | None) -> None:
+        """Where Spark's REST interface is."""
+        self.say(application=application, url=url)
+
+    def progress(self, progress: driver.Progress) -> None:
+        """Images so far; the file is written where they are others than before."""
+        done = {"done": progress.done, "total": progress.total, "seconds": progress.seconds}
+        if done["done"] != self.said.get("progress", {}).get("done"):
+            self.say(progress=done)
+
+    def say(self, **fields: Any) -> None:
+        """Change fields of the status."""
+        self.said |= fields
+        self.write()
+
+    def write(self) -> None:
+        """Put it in place whole."""
+        write_atomically(self.path, json.dumps(self.said))
+
+
+def main(folder: Path) -> int:
+    """Run the request in FOLDER; 0 where the run was finished or is incomplete."""
+    teller = Teller(folder / "status.json")
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    # systemd and SSH leave it ignored for a process in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        cluster = ClusterSpec.from_dict(request["cluster"])
+        if request["resume"]:
+            driver.resume(folder / RUN, teller, cluster=cluster)
+        else:
+            spec = request["spec"]
+            paths = {name: Path(spec[name]) for name in ("model", "output")}
+            driver.run(JobSpec(**{**spec, **paths}, cluster=cluster), teller)
+        teller.step("Writing the report")
+        report.write(folder / RUN)
+    except JobError as error:
+        teller.say(state="failed", error=str(error), usage=isinstance(error, UsageError))
+        return 1
+    except BaseException as error:
+        teller.say(state="failed", error=f"{type(error).__name__}: {error}", usage=False)
+        raise
+    teller.say(state="finished")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

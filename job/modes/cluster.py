@@ -1,0 +1,223 @@
+"""What standalone and YARN have in common: one executor on each host, the driver on the edge."""
+
+import contextlib
+import tarfile
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from pyspark import SparkContext
+
+from job.errors import JobError
+from job.host import HostFacts
+from job.images.source import ImageRef, Listing, list_images, listing_of
+from job.model import Model
+from job.modes.base import Mode, Tell
+from job.origins import Driver, Hdfs, Origin, hdfs
+from job.parts import DriverSink, HdfsSink, Sink, WrittenParts, write_atomically
+from job.rundir import RunDirectory
+from job.server import FileServer
+from job.spec import ClusterSpec, JobSpec
+from job.webhdfs import HdfsError, WebHdfs
+
+# The executor's JVM hands rows to Python and back; what computes is Python, beside its heap.
+HEAP_MB = 512
+POLL_S = 0.2
+# Executors that are not there so long after the one before are not waited for.
+LATE_S = 60.0
+MODEL = "model"
+ON_HDFS = "hdfs:"
+GATHER_EVERY_S = 2.0
+SENDERS = 8
+
+
+class ClusterMode(Mode):
+    """Executors on the hosts of a cluster; subclasses say how they get there.
+
+    Where the cluster has HDFS, input and parts go through it; else through the driver.
+    """
+
+    remote = True
+
+    def __init__(self, spec: JobSpec, run: RunDirectory) -> None:
+        super().__init__(spec, run)
+        assert spec.cluster is not None, "the operator's side says what cluster it is"
+        self.cluster: ClusterSpec = spec.cluster
+        self._server: FileServer | None = None
+        self._gathered: set[str] = set()
+        self._gathered_at = 0.0
+
+    @property
+    def hdfs(self) -> WebHdfs | None:
+        """The cluster's HDFS."""
+        cluster = self.cluster
+        return hdfs(cluster.namenode, cluster.user) if cluster.namenode else None
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving files; remove the run's own folder from HDFS."""
+        if self._server:
+            self._server.close()
+        if self.hdfs:
+            self.hdfs.delete(self.cluster.folder, recursive=True)
+
+    def hosts(self) -> Sequence[HostFacts]:
+        """As the operator's side has asked them."""
+        return self.cluster.hosts
+
+    def slots(self) -> int:
+        """One everywhere: Spark knows one number for all hosts, and threads make up for it."""
+        return 1
+
+    def reasons(self) -> tuple[str, ...]:
+        """As the operator's side has planned."""
+        return self.cluster.reasons
+
+    def model_folder(self) -> Path:
+        """Beside the executor, unpacked."""
+        return Path(MODEL)
+
+    def spark_conf(self, slots: int) -> dict[str, str]:
+        """One executor for a host, on addresses of the cluster."""
+        return {
+            "spark.master": self.cluster.master,
+            "spark.submit.deployMode": "client",
+            "spark.driver.host": self.cluster.address,
+            "spark.driver.memory": "768m",
+            "spark.executor.cores": str(slots),
+            "spark.submit.pyFiles": self.cluster.code,
+            "spark.executor.memory": f"{HEAP_MB}m",
+            "spark.dynamicAllocation.enabled": "false",
+            "spark.shuffle.service.enabled": "false",
+            # The driver waits for executors by itself, and says for which.
+            "spark.scheduler.minRegisteredResourcesRatio": "0",
+            # A host that is gone or frozen: its tasks go to others after this time.
+            "spark.executor.heartbeatInterval": "4s",
+            "spark.network.timeout": "30s",
+            "spark.network.timeoutInterval": "5s",
+            "spark.task.maxFailures": "8",
+            "spark.ui.enabled": "true",
+            # A free one: other drivers may run on this host.
+            "spark.ui.port": "0",
+        }
+
+    def listing(self) -> Listing:
+        """Of this host's file system, where the operator's side has sent the input, or of HDFS."""
+        if not self.spec.input.startswith(ON_HDFS):
+            return list_images(self.spec.input)
+        if not self.hdfs:
+            raise JobError(f"input {self.spec.input}: this cluster has no HDFS")
+        return listing_of(self.hdfs, self.spec.input)
+
+    def prepare(self, model: Model, images: Sequence[ImageRef], tell: Tell) -> Sequence[ImageRef]:
+        """Pack the model; put files of this host on HDFS, or serve them."""
+        self.run.scratch.mkdir(exist_ok=True)
+        self.archive = self.run.scratch / f"model-{model.digest.partition(':')[2][:16]}.tar"
+        with tarfile.open(self.archive, "w") as archive:
+            for path in sorted(model.folder.iterdir()):
+                archive.add(path, path.name, filter=_anonymous)
+        if self.spec.input.startswith(ON_HDFS):
+            return images
+        paths = sorted({image.path for image in images})
+        if not self.hdfs:
+            self._server = FileServer(self.cluster.address, paths)
+            return images
+        tell(f"Putting {len(paths)} files on HDFS")
+        files, folder = self.hdfs, f"{self.cluster.folder}/input"
+        there = {path: f"{folder}{path}" for path in paths}
+
+        def put(path: str) -> None:
+            # One that cannot be read is missed by the executor that wants it.
+            with contextlib.suppress(OSError):
+                files.write(there[path], Path(path).read_bytes())
+
+        with ThreadPoolExecutor(SENDERS, thread_name_prefix="put") as pool:
+            list(pool.map(put, paths))
+        return [replace(image, path=there[image.path]) for image in images]
+
+    def origin(self) -> Origin:
+        """HDFS, or the driver's file server."""
+        if self._server:
+            return Driver(self._server.url)
+        return Hdfs(self.cluster.namenode, self.cluster.user)
+
+    @property
+    def _parts(self) -> str:
+        return f"{self.cluster.folder}/parts"
+
+    def sink(self, context: SparkContext) -> Sink:
+        """A folder of HDFS, or the driver."""
+        if self.hdfs:
+            self.hdfs.make_folder(self._parts)
+            return HdfsSink(self.cluster.namenode, self.cluster.user, self._parts)
+        return DriverSink(context.accumulator([], WrittenParts(self.run.parts)))
+
+    def gather(self, *, last: bool = False) -> None:
+        """Copy new parts from HDFS, every other second and at the end."""
+        if not self.hdfs or not (last or time.monotonic() - self._gathered_at > GATHER_EVERY_S):
+            return
+        try:
+            for part in self.hdfs.list(self._parts):
+                if part.name not in self._gathered and not part.name.startswith("."):
+                    text = self.hdfs.read(part.path).decode()
+                    write_atomically(self.run.parts / part.name, text)
+                    self._gathered.add(part.name)
+        except HdfsError:
+            if last:
+                raise
+        self._gathered_at = time.monotonic()
+
+    @abstractmethod
+    def trouble(self) -> str:
+        """Why no executor will come, as far as it is known; empty where all seems well."""
+
+    def started(self, context: SparkContext, tell: Tell) -> Mapping[str, float]:
+        """Wait until every executor is there, the last one is late, or the time is over."""
+        began = time.time()
+        came: dict[str, float] = {}
+        wanted = self.cluster.executors
+        for turn in count():
+            now = time.time()
+            for host in _executors(context):
+                if host not in came:
+                    came[host] = now
+                    tell(f"Executor on {host} after {now - began:.1f} s ({len(came)} of {wanted})")
+            if len(came) >= wanted:
+                return came
+            if came and now - max(came.values()) > LATE_S:
+                break
+            if now - began > self.cluster.wait_s:
+                break
+            if turn % 25 == 24 and (reason := self.trouble()):
+                raise JobError(reason)
+            time.sleep(POLL_S)
+        if not came:
+            raise JobError(f"no executor came within {self.cluster.wait_s:g} s")
+        missing = sorted({facts.host for facts in self.cluster.hosts} - set(came))
+        tell(
+            f"Going on with {len(came)} of {wanted} executors: none came on"
+            f" {', '.join(missing)} in {time.time() - began:.0f} s; one that comes later joins in"
+        )
+        return came
+
+    def orca_jars(self) -> Sequence[Path]:
+        """BigDL's jars on the driver's own host."""
+        return sorted(Path(self.cluster.orca_folder).glob("*.jar"))
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mode = 0o644
+    return member
+
+
+def _executors(context: SparkContext) -> list[str]:
+    """Names of the hosts that have an executor."""
+    own = context._jvm.org.apache.spark.SparkEnv.get().blockManager().blockManagerId()
+    infos = context._jsc.sc().statusTracker().getExecutorInfos()
+    found = [(info.host(), info.port()) for info in infos]
+    return [at.split(".")[0] for at, port in found if (at, port) != (own.host(), own.port())]
