@@ -59,14 +59,18 @@ def _measure_at_once(
     neighbours = {one.name: other for one, other in pairs}
     outcomes = told(
         fleet.fan_out(
-            [one for one, _ in pairs], lambda host: _measure(fleet, host, neighbours[host.name])
+            [one for one, _ in pairs], lambda host: measure(fleet, host, neighbours[host.name])
         )
     )
     return {name: (neighbours[name].name, outcome) for name, outcome in outcomes.items()}
 
 
-def _measure(fleet: Fleet, one: Host, other: Host) -> dict[str, Any]:
-    """Mbit/s from one host to the other, and back, over a connection that nobody else can make."""
+def measure(fleet: Fleet, one: Host, other: Host, seconds: float = SECONDS) -> dict[str, Any]:
+    """Mbit/s from one host to the other, and back, over a connection that nobody else can make.
+
+    Raises:
+        ClusterError: nothing went between them.
+    """
     port, token = secrets.choice(PORTS), secrets.token_hex(16)
 
     def side(host: Host) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def _measure(fleet: Fleet, one: Host, other: Host) -> dict[str, Any]:
             fleet,
             host,
             "link",
-            *(role, other.address, port, one.address, SECONDS, token),
+            *(role, other.address, port, one.address, seconds, token),
             seconds=LIMIT_S,
         )
 

@@ -1,26 +1,36 @@
 """``cluster env``: the executors' environment, built once and brought to the hosts."""
 
 import json
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from cluster.cli.output import console, format_option, tell_step
 from cluster.env import build as building
 from cluster.env.build import Environment
+from cluster.env.push import Pushed
+from cluster.env.push import push as push_to
+from cluster.inventory import Inventory
+from cluster.ssh import Fleet
+from job.errors import UsageError
 
 MEGABYTE = 1e6
 
 
 @click.group()
 def env() -> None:
-    """Build the Python environment that executors run in.
+    """Build the Python environment that executors run in, and bring it to the cluster.
 
     \b
     Examples:
       cluster env build
-      cluster env build --archive tar
+      cluster env push
+      cluster env push --archive tar.gz --level 6
     """
 
 
@@ -65,3 +75,93 @@ def _show(environment: Environment) -> None:
     console.print(table)
     whole, kept = environment.whole_bytes / MEGABYTE, environment.bytes / MEGABYTE
     console.print(f"{kept:.0f} MB unpacked, of {whole:.0f} MB")
+
+
+@env.command()
+@click.option(
+    "--archive",
+    type=click.Choice(building.FORMATS),
+    help="The archive on HDFS; by default the one that the slowest host has soonest.",
+)
+@click.option("--level", type=click.IntRange(1, 9), help="gzip's level of the archive.")
+@format_option
+@click.pass_obj
+def push(inventory: Path, archive: str | None, level: int | None, format_: str) -> None:
+    """Bring the environment to the cluster, with Spark's jars and BigDL's.
+
+    It is built where it is not yet, and crosses your link once, to the edge host. From there it
+    goes to HDFS, readable by all, and to Spark's own workers where the cluster has them. What is
+    there already is not sent again.
+    """
+    if level and archive == "tar":
+        raise UsageError("--level is that of tar.gz: leave it out, or give --archive tar.gz.")
+    found = Inventory.load(inventory)
+    environment = building.build(tell=tell_step)
+    with Fleet(found) as fleet, HostProgress() as progress:
+        told = push_to(fleet, found, environment, format_=archive, level=level, tell=progress.tell)
+    if format_ == "json":
+        click.echo(json.dumps(asdict(told), indent=2))
+    else:
+        _show_push(told)
+
+
+def _show_push(told: Pushed) -> None:
+    if not (told.hdfs or told.hosts):
+        console.print(f"Nothing to do: the cluster has environment {told.digest}.")
+        return
+    if told.choice:
+        console.print(f"Archive: {told.choice.reason}.", soft_wrap=True)
+    for name in told.hdfs:
+        console.print(f"/apps/envs/{name}", soft_wrap=True)
+    table = Table()
+    table.add_column(f"{told.digest} unpacked on")
+    table.add_column("s", justify="right")
+    for host, took in told.hosts.items():
+        table.add_row(host, f"{took:.1f}")
+    if told.hosts:
+        console.print(table)
+    megabytes, seconds = told.sent_bytes / MEGABYTE, told.seconds
+    line = f"{megabytes:.0f} MB sent in {seconds['send']:.1f} s"
+    if told.copies is not None:
+        line += (
+            f", written to HDFS in {seconds['write']:.1f} s,"
+            f" {told.copies} of {told.wanted_copies} copies in {seconds['replicate']:.1f} s"
+        )
+    console.print(f"{line}; {seconds['total']:.1f} s in all", soft_wrap=True)
+
+
+class HostProgress:
+    """How hosts get on: a bar for each on a terminal, a line for each new step elsewhere."""
+
+    def __init__(self) -> None:
+        own = Console(stderr=True, highlight=False)
+        self._plain = not own.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.fields[host]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            console=own,
+            transient=True,
+            disable=self._plain,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._steps: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def tell(self, host: str, step: str, done: int, total: int) -> None:
+        """A host has come so far with a step."""
+        if self._plain:
+            if self._steps.get(host) != step:
+                tell_step(f"{host}: {step}")
+                self._steps[host] = step
+            return
+        if host not in self._tasks:
+            self._tasks[host] = self._bars.add_task("", host=host)
+        self._bars.update(self._tasks[host], description=step, completed=done, total=total or None)

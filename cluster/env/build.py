@@ -24,6 +24,7 @@ from cluster.places import cache, locked, repository
 LOCK = Path("requirements", "env.lock")
 FOLDER = "environments"
 ABOUT = "environment.json"
+JARS = "bigdl"
 FORMATS = ("tar", "tar.gz")
 DESTINATION = "/environment"
 # The modules that decide what is in an environment.
@@ -39,17 +40,28 @@ IMPORTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A built environment; ``bytes`` is its size unpacked, without what was left out."""
+    """A built environment; ``bytes`` is its size unpacked, without what was left out.
+
+    ``bigdl`` names BigDL's jars, by what they are called and what is in them; ``glibc`` is the
+    least version of the C library that a host needs.
+    """
 
     digest: str
     folder: Path
     bytes: int
     dropped: tuple[Dropped, ...]
+    bigdl: str
+    glibc: str
 
     @property
     def prefix(self) -> Path:
         """The interpreter's prefix, runnable where it lies."""
         return self.folder / "prefix"
+
+    @property
+    def bigdl_jars(self) -> list[Path]:
+        """BigDL's jars, which go to the hosts beside the environment."""
+        return sorted((self.folder / JARS).glob("*.jar"))
 
     @property
     def whole_bytes(self) -> int:
@@ -128,6 +140,7 @@ def _build(
     pip += ["--quiet", "--target", str(packages), "--require-hashes", "--no-deps", "--no-compile"]
     pip += ["--no-build-isolation", "--use-pep517", "--requirement", str(lock)]
     _run(pip, log=folder / "pip.log")
+    bigdl = _keep_jars(packages, folder / JARS)
     dropped = contents.slim(packages)
     _make_reproducible(whole, packages)
     _try(whole, imports)
@@ -136,7 +149,20 @@ def _build(
         folder=folder,
         bytes=contents.size(whole),
         dropped=tuple(dropped),
+        bigdl=bigdl,
+        glibc=prefix.glibc(whole),
     )
+
+
+def _keep_jars(packages: Path, folder: Path) -> str:
+    """Keep BigDL's jars beside the environment, which is without them; gives their digest."""
+    folder.mkdir()
+    kept = []
+    for jar in sorted(packages.glob("bigdl/share/*/lib/*.jar"), key=lambda path: path.name):
+        os.link(jar, folder / jar.name)
+        with jar.open("rb") as file:
+            kept.append([jar.name, hashlib.file_digest(file, "sha256").hexdigest()])
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
 
 
 def _make_reproducible(whole: Path, packages: Path) -> None:

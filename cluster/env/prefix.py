@@ -29,6 +29,7 @@ LEFT_OUT = (
 OF_THE_HOST = re.compile(
     r"^(linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|util|resolv|nsl|crypt|gcc_s|stdc\+\+)\.so)"
 )
+GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 LINKED = re.compile(r"^\s*(\S+) => (/\S+)", re.MULTILINE)
 
 
@@ -64,6 +65,16 @@ def binaries(folder: Path) -> Iterator[Path]:
             with path.open("rb") as file:
                 if file.read(4) == b"\x7fELF":
                     yield path
+
+
+def glibc(folder: Path) -> str:
+    """The least version of the C library that its binaries ask for, as in "2.34"."""
+    asked = {
+        tuple(map(int, version))
+        for binary in binaries(folder)
+        for version in GLIBC.findall(binary.read_bytes())
+    }
+    return ".".join(map(str, max(asked)))
 
 
 def bring_libraries(folder: Path) -> None:

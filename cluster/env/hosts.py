@@ -1,0 +1,67 @@
+"""Runs remote/host.py on hosts, and gives what it tells."""
+
+import json
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import ClusterError
+from cluster.inventory import Host
+from cluster.ssh import Fleet
+
+REMOTE = Path(__file__).with_name("remote")
+# Program and arguments come by its input, for sudo logs command lines and everyone sees them.
+START = "import sys; exec(compile(sys.stdin.buffer.read({size}), 'host.py', 'exec'))"
+
+# How a host gets on: its name, the step, and how much of it is done, both 0 where nobody knows.
+Tell = Callable[[str, str, int, int], None]
+
+
+def operate(
+    fleet: Fleet,
+    host: Host,
+    operation: str,
+    arguments: Any,
+    *,
+    chunks: Iterable[bytes] = (),
+    tell: Tell,
+    hear: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> Any:
+    """The result of an operation of remote/host.py on a host; ``hear`` gets its other lines.
+
+    Raises:
+        ClusterError: it failed; the sentence names the host.
+    """
+    program = (REMOTE / "host.py").read_bytes()
+    words = ["/usr/bin/python3", "-c", START.format(size=len(program)), operation]
+    last: dict[str, Any] = {}
+
+    def told(line: str) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            said = {"error": line}
+        if "step" in said:
+            tell(host.name, said["step"], said.get("done", 0), said.get("total", 0))
+        elif "result" in said or "error" in said:
+            last.update(said)
+        else:
+            hear(said)
+
+    def given() -> Iterable[bytes]:
+        yield program + json.dumps(arguments).encode() + b"\n"
+        yield from chunks
+
+    done = fleet.feed(host, shlex.join(words), given(), told)
+    if "error" in last:
+        raise ClusterError(_sentence(host, last["error"]))
+    if "result" not in last:
+        said = (done.stderr.strip() or f"it ended with {done.code}").splitlines()[-1]
+        raise ClusterError(_sentence(host, said))
+    return last["result"]
+
+
+def _sentence(host: Host, said: str) -> str:
+    # HDFS's own sentences are whole.
+    return said if said.endswith(".") else f"{host.name}: {said}."
