@@ -1,6 +1,8 @@
 """``cluster env``: the executors' environment, built once and brought to the hosts."""
 
 import json
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -13,8 +15,10 @@ from rich.table import Table
 from cluster.cli.output import console, format_option, tell_step
 from cluster.env import build as building
 from cluster.env.build import Environment
+from cluster.env.gc import Judged, collect
 from cluster.env.push import Pushed
 from cluster.env.push import push as push_to
+from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.ssh import Fleet
 from job.errors import UsageError
@@ -31,6 +35,8 @@ def env() -> None:
       cluster env build
       cluster env push
       cluster env push --archive tar.gz --level 6
+      cluster env gc --dry-run
+      cluster env gc --keep-days 7
     """
 
 
@@ -128,6 +134,50 @@ def _show_push(told: Pushed) -> None:
             f" {told.copies} of {told.wanted_copies} copies in {seconds['replicate']:.1f} s"
         )
     console.print(f"{line}; {seconds['total']:.1f} s in all", soft_wrap=True)
+
+
+@env.command()
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    default=30,
+    show_default=True,
+    help="What was used in the last so many days stays.",
+)
+@click.option("--dry-run", is_flag=True, help="Remove nothing, and say what would be.")
+@format_option
+@click.pass_obj
+def gc(inventory: Path, keep_days: float, dry_run: bool, format_: str) -> None:
+    """Remove environments and jars that no run used lately: on HDFS, on hosts, and here.
+
+    What requirements/env.lock describes now stays, and so does what a running application or
+    process uses.
+    """
+    found = Inventory.load(inventory)
+    with Fleet(found) as fleet, HostProgress() as progress:
+        told = collect(fleet, found, keep_days=keep_days, dry_run=dry_run, tell=progress.tell)
+    if format_ == "json":
+        click.echo(json.dumps({"dry_run": dry_run, **asdict(told)}, indent=2))
+    else:
+        _show_gc(told.judged, dry_run=dry_run)
+    if told.failed:
+        raise ClusterError(" ".join(told.failed))
+
+
+def _show_gc(judged: Sequence[Judged], *, dry_run: bool) -> None:
+    table = Table()
+    for title in ("where", "what", "last used", ""):
+        table.add_column(title, overflow="fold")
+    table.add_column("MB", justify="right")
+    word = "would be dropped" if dry_run else "dropped"
+    for each in judged:
+        used = time.strftime("%Y-%m-%d", time.localtime(each.used_at))
+        said = word if each.dropped else f"stays: {each.why}"
+        table.add_row(each.where, Path(each.name).name, used, said, f"{each.bytes / MEGABYTE:.0f}")
+    console.print(table)
+    megabytes = sum(each.bytes for each in judged if each.dropped) / MEGABYTE
+    count = sum(each.dropped for each in judged)
+    console.print(f"{count} of {len(judged)} {word}: {megabytes:.0f} MB")
 
 
 class HostProgress:

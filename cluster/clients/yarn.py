@@ -27,13 +27,14 @@ class NodeManager:
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """An application that YARN has, whatever it is made of."""
+    """An application that YARN has, whatever it is made of; YARN writes its tags in lower case."""
 
     id: str
     name: str
     user: str
     queue: str
     state: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,4 +104,5 @@ def _application(application: Fields) -> Application:
         user=application.text("user"),
         queue=application.text("queue"),
         state=application.text("state"),
+        tags=tuple(filter(None, application.text("applicationTags").split(","))),
     )

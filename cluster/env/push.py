@@ -104,6 +104,8 @@ def push(
             failed; what the others have got stays.
     """
     started = time.monotonic()
+    # For `gc`: when it was last used.
+    (environment.folder / building.ABOUT).touch()
     edge, own = inventory.first(EDGE), store.namenode(inventory)
     seen = _look(fleet, inventory, environment, tell)
     there = _on_hdfs(fleet, inventory, seen[edge.name]["user"])

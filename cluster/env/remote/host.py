@@ -121,8 +121,13 @@ def names(folder: Path) -> list[str]:
 
 
 def bigdl_of(digest: str) -> str:
-    """The name of the folder of BigDL's jars that belong to an environment here."""
+    """The digest of BigDL's jars that belong to an environment here."""
     return (ROOT / ENVIRONMENTS / digest / BIGDL).read_text().strip()
+
+
+def bigdl_name(digest: str) -> str:
+    """The name of the folder of these jars."""
+    return f"bigdl-{bigdl_of(digest)}"
 
 
 def receive(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +219,8 @@ def unpack(pieces: Iterable[bytes], item: dict[str, Any]) -> None:
 def settle(part: Path, final: Path) -> None:
     """Give a whole folder its name, once it is on the disk: the power may fail at any moment."""
     (part / USED).touch()
+    # A run's user tells by its time that it uses the folder.
+    (part / USED).chmod(0o666)
     part.chmod(0o755)
     subprocess.run(["sync", "-f", str(part)], check=True)
     part.rename(final)
@@ -324,7 +331,52 @@ def fetched(wanted: dict[str, Any], item: dict[str, Any]) -> Iterator[bytes]:
         raise HostError(f"{item['name']} did not come whole from {address[0]}: push again")
 
 
-OPERATIONS = {"look": look, "receive": receive, "pull": pull}
+def gc(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Remove folders that were last used before a time; tells of each, and why it stays."""
+    kept, told = set(wanted["in_use"]), []
+    with locked():
+        for digest in names(ROOT / ENVIRONMENTS):
+            path = ROOT / ENVIRONMENTS / digest
+            why = wanted["in_use"].get(digest, "") or running(path)
+            told.append(judged(path, why, wanted))
+            if not told[-1]["dropped"]:
+                kept.add(bigdl_name(digest))
+        for name in names(ROOT / JARS):
+            why = "an environment that stays needs it" if name in kept else ""
+            told.append(judged(ROOT / JARS / name, why, wanted))
+    return told
+
+
+def judged(path: Path, why: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Remove a folder unless it is in use, or was lately."""
+    used_at = (path / USED).stat().st_mtime
+    if not why and used_at > wanted["before"]:
+        why = "used lately"
+    size = sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
+    if not (why or wanted["dry_run"]):
+        say(step=f"Removing {path.name}")
+        gone = path.with_name(f"{PART}{path.name}")
+        path.rename(gone)
+        shutil.rmtree(gone)
+    return {
+        "name": str(path),
+        "bytes": size,
+        "used_at": used_at,
+        "dropped": not why,
+        "why": why,
+    }
+
+
+def running(folder: Path) -> str:
+    """Which process runs a program of the folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if folder in (process / "exe").readlink().parents:
+                return f"process {process.name} runs it"
+    return ""
+
+
+OPERATIONS = {"look": look, "receive": receive, "pull": pull, "gc": gc}
 
 
 def main() -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from cluster.clients.rest import UnknownAnswerError
@@ -36,6 +38,15 @@ def test_a_resource_manager_at_work() -> None:
         "node3": ("RUNNING", 2816, 3),
     }
     assert all(node.version == "3.5.0" and node.used_vcores == 0 for node in found.nodes)
+
+
+def test_tags_of_an_application() -> None:
+    said: dict[str, Any] = answers()
+    (running,) = said["/ws/v1/cluster/apps"]["apps"]["app"]
+    running["applicationTags"] = "environment-0123,cluster-run-x"
+    with client(said) as daemon:
+        (application,) = resource_manager(daemon).applications
+    assert application.tags == ("environment-0123", "cluster-run-x")
 
 
 def test_a_lost_node() -> None:
