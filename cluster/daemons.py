@@ -40,7 +40,9 @@ class Daemon:
 
 
 HDFS_READS = _files(HADOOP, "core-site.xml", "log4j.properties", "hdfs-site.xml")
-YARN_READS = _files(HADOOP, "core-site.xml", "log4j.properties", "yarn-site.xml")
+YARN_READS = _files(
+    HADOOP, "core-site.xml", "log4j.properties", "yarn-site.xml", "resource-types.xml"
+)
 SPARK_READS = _files(SPARK, "spark-env.sh", "log4j2.properties")
 
 DAEMONS = (
@@ -77,7 +79,7 @@ DAEMONS = (
         group="yarn_nodemanager",
         title="NodeManager",
         ports={8040: "localiser", 8041: "containers", 8042: "web and REST"},
-        reads=(*YARN_READS, *_files(HADOOP, "mapred-site.xml")),
+        reads=(*YARN_READS, *_files(HADOOP, "mapred-site.xml", "node-resources.xml")),
         asked="yarn_resourcemanager",
     ),
     Daemon(

@@ -104,6 +104,30 @@ def test_spark_on_yarn_and_the_history_server(lab: OperatedLab, deployed: Any) -
     until(waits_for)
 
 
+def test_a_host_holds_one_executor_that_asks_for_a_slot(lab: OperatedLab, deployed: Any) -> None:
+    # Small enough for two on a host; the job begins when three of the four asked for are there.
+    settings = {
+        "spark.yarn.executor.resource.executor-slot.amount": 1,
+        "spark.executor.memory": "512m",
+        "spark.executor.instances": 4,
+        "spark.scheduler.minRegisteredResourcesRatio": 0.75,
+    }
+    given = " ".join(f"--conf {name}={value}" for name, value in settings.items())
+    pi = "/opt/spark/examples/src/main/python/pi.py"
+    said = lab.run("node1", f"spark-submit --master yarn {given} {pi} 3 2>&1")
+    (application,) = set(re.findall(r"Submitted application (application_\d+_\d+)", said))
+    history = "http://node1:18080/api/v1/applications"
+
+    def waits_for() -> str:
+        listed = lab.fetch(f"{history}?status=completed")
+        return "" if application in [each["id"] for each in listed] else application
+
+    until(waits_for)
+    executors = lab.fetch(f"{history}/{application}/allexecutors")
+    hosts = [each["hostPort"].partition(":")[0] for each in executors if each["id"] != "driver"]
+    assert sorted(hosts) == ["node1", "node2", "node3"]
+
+
 def test_mapreduce_on_yarn_and_its_log(lab: OperatedLab, deployed: Any) -> None:
     sleep = "yarn org.apache.hadoop.mapreduce.SleepJob -m 2 -r 0 -mt 500"
     lab.run("node3", f"HADOOP_CLASSPATH='/opt/hadoop/examples/*' {sleep}")
