@@ -214,6 +214,7 @@ class _Session:
                 overlays=self.run.overlays if self.spec.overlays else None,
                 flush_seconds=self.spec.flush_seconds,
                 instrumentation=self.spec.instrumentation,
+                memory_mb=self.mode.worker_mb(self.slots),
                 sampling=self.spec.instrumentation and self.mode.remote,
             )
             tell("Loading the model")

@@ -46,6 +46,7 @@ class Work:
     overlays: Path | None
     flush_seconds: float
     instrumentation: bool
+    memory_mb: int | None  # of a worker process, where it is bounded
     sampling: bool  # tasks sample their hosts; the driver does where it is the only executor
 
 

@@ -74,7 +74,8 @@ def plan(
             f" {DRAIN_IMAGES:g} image times, so no more than {DRAIN_SHARE:.0%} is lost"
         )
     size = max(1, size)
-    least = 1 if engine == "native" or len(speeds) == 1 else ORCA_IMAGES
+    fair = math.ceil(len(images) / (slots * len(speeds)))
+    least = min(ORCA_IMAGES, fair) if engine == "orca" else 1
     tasks = _cut(_units(images, size), size, share, least)
     return Plan(
         tasks=tuple(tasks),

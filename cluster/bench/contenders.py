@@ -42,6 +42,7 @@ def native_inference(*, model: str, precision: str, images: int) -> dict[str, An
         overlays=None,
         flush_seconds=0,
         instrumentation=True,
+        memory_mb=None,
         sampling=False,
     )
     stages, queue = Stages(work), InferenceQueue(work)

@@ -70,6 +70,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     }
     if wishes.mode == "yarn":
         from cluster.run.capacity import plan_executors
+
         executors = _on_yarn(fleet, inventory, wishes)
         return ClusterSpec(
             master="yarn",
@@ -98,6 +99,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
 
 def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> "Executors":
     from cluster.run.capacity import plan_executors
+
     client = fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT)
     manager = yarn.resource_manager(client)
     return plan_executors(

@@ -20,6 +20,7 @@ from pathlib import Path
 from pyspark import RDD
 
 from job.cgroup import cpu_quota
+from job.engines import isolated
 from job.engines.worker import Worker
 from job.host import threads_for
 from job.images.decode import Pixels
@@ -44,6 +45,7 @@ class _Chain:
         self.asked_at = time.time()
         self.asked = time.perf_counter()
         self.worker: Worker | None = None
+        self.suspected: list[ImageRef] = []
 
 
 # One task at a time runs in a Python worker; its chain is begun by the end that is pulled first.
@@ -53,6 +55,9 @@ _chain: _Chain | None = None
 def _prepare(work: Work, refs: Iterator[ImageRef]) -> Iterator[dict[str, Tensor]]:
     chain = _chain
     assert chain is not None, "_finish is pulled first"
+    if isolated.suspected():
+        chain.suspected = list(refs)
+        return
     # Orca asks for its first input when it has compiled the model.
     chain.worker = Worker(
         threads=threads_for(cpu_quota(), work.slots),
@@ -100,6 +105,7 @@ def _finish(
         yield record
     for record, _, _ in chain.images:
         yield record
+    yield from isolated.process(work, chain.suspected)
 
 
 def records(work: Work, refs: "RDD[ImageRef]", model: Path) -> "RDD[Worker | ImageRecord]":

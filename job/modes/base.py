@@ -83,6 +83,10 @@ class Mode(ABC):
     def orca_jars(self) -> Sequence[Path]:
         """BigDL's jars, as files of the driver's host."""
 
+    def worker_mb(self, slots: int) -> int | None:
+        """Memory of one of an executor's SLOTS Python workers, MiB; None where none is set."""
+        return None
+
     def model_folder(self) -> Path:
         """The model's folder, as executors see it."""
         return self.spec.model

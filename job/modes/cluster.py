@@ -80,6 +80,10 @@ class ClusterMode(Mode):
         """Beside the executor, unpacked."""
         return Path(MODEL)
 
+    def worker_mb(self, slots: int) -> int | None:
+        """An equal share of what the JVM leaves."""
+        return max(self.cluster.memory_mb - HEAP_MB, HEAP_MB) // slots
+
     def spark_conf(self, slots: int) -> dict[str, str]:
         """One executor for a host, on addresses of the cluster."""
         return {

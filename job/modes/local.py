@@ -32,9 +32,9 @@ class LocalMode(Mode):
         return orca.jars()
 
     def spark_conf(self, slots: int) -> dict[str, str]:
-        """SLOTS tasks at a time, and no port open beyond this machine."""
+        """SLOTS tasks at a time, tried up to 4 times; no port open beyond this machine."""
         return {
-            "spark.master": f"local[{slots}]",
+            "spark.master": f"local[{slots},4]",
             "spark.ui.enabled": "false",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from job.images.source import ImageRef
 from job.model import Model
 from job.modes.base import Tell
-from job.modes.cluster import HEAP_MB, MODEL, ClusterMode
+from job.modes.cluster import MODEL, ClusterMode
 
 ENVIRONMENT = "environment"
 # Spark's application master does nothing but ask for containers.
@@ -37,7 +37,7 @@ class YarnMode(ClusterMode):
         """All that a container needs by reference, so that a host localises it once."""
         cluster = self.cluster
         archives = (f"{cluster.archive}#{ENVIRONMENT}", f"hdfs://{self._model}#{MODEL}")
-        overhead = max(cluster.memory_mb - HEAP_MB, HEAP_MB)
+        overhead = self.worker_mb(slots=1)
         settings = super().spark_conf(slots) | {
             "spark.executor.instances": str(cluster.executors),
             "spark.executor.memoryOverhead": f"{overhead}m",
