@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
 
 import httpx
@@ -25,6 +25,10 @@ TIMEOUT_S = 20.0
 ATTEMPTS = 3
 
 
+# Offset and length, in bytes.
+Part = tuple[int, int]
+
+
 class UnreachableError(JobError):
     """The place is not reached from this host: its images are for another one to try."""
 
@@ -32,25 +36,28 @@ class UnreachableError(JobError):
 class Origin(Protocol):
     """One of the places. Both methods raise ImageError where the file itself is at fault."""
 
-    def read(self, path: str) -> bytes:
-        """All of a file."""
+    near: ClassVar[bool]  # no network is in between
 
-    def local(self, path: str, folder: Callable[[], Path]) -> Path:
-        """A file of this machine with the same bytes; one that must be made goes
-        into FOLDER()."""
+    def read(self, path: str, part: Part | None = None) -> bytes:
+        """All of a file, or a part of it."""
+
+    def local(self, path: str, part: Part | None, folder: Callable[[], Path]) -> Path:
+        """A file of this machine with these bytes; one that must be made goes into FOLDER()."""
 
 
 @dataclass(frozen=True)
 class ThisMachine:
     """Files where the worker runs."""
 
-    def read(self, path: str) -> bytes:
-        """Read it."""
+    near: ClassVar[bool] = True
+
+    def read(self, path: str, part: Part | None = None) -> bytes:
+        """Read it; whole files alone."""
         with Path(path).open("rb") as file:
             check_size(Path(path).stat().st_size)
             return file.read()
 
-    def local(self, path: str, folder: Callable[[], Path]) -> Path:
+    def local(self, path: str, part: Part | None, folder: Callable[[], Path]) -> Path:
         """Itself."""
         return Path(path)
 
@@ -61,21 +68,22 @@ class Hdfs:
 
     namenode: str
     user: str
+    near: ClassVar[bool] = False
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, part: Part | None = None) -> bytes:
         """Read it from a DataNode that answers."""
         files = hdfs(self.namenode, self.user)
         try:
-            return files.read(path)
+            return files.read(path, part)
         except HdfsError as error:
             with contextlib.suppress(HdfsError):
                 if files.status(path) is None:
                     raise ImageError("read", "the file is not on HDFS") from error
             raise UnreachableError(str(error)) from error
 
-    def local(self, path: str, folder: Callable[[], Path]) -> Path:
+    def local(self, path: str, part: Part | None, folder: Callable[[], Path]) -> Path:
         """A copy."""
-        return _copied(self.read(path), path, folder)
+        return _copied(self.read(path, part), path, folder)
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,10 @@ class Driver:
     """The driver's file server (``job.server``)."""
 
     url: str
+    near: ClassVar[bool] = False
 
-    def read(self, path: str) -> bytes:
-        """Ask for it; a connection that breaks is tried again."""
+    def read(self, path: str, part: Part | None = None) -> bytes:
+        """Ask for it, whole; a connection that breaks is tried again."""
         for attempt in range(ATTEMPTS):
             try:
                 answer = _client().get(f"{self.url}{quote(path)}")
@@ -97,9 +106,9 @@ class Driver:
             raise ImageError("read", f"the file cannot be read: {answer.text.strip()}")
         return answer.content
 
-    def local(self, path: str, folder: Callable[[], Path]) -> Path:
+    def local(self, path: str, part: Part | None, folder: Callable[[], Path]) -> Path:
         """A copy."""
-        return _copied(self.read(path), path, folder)
+        return _copied(self.read(path, part), path, folder)
 
 
 @functools.cache

@@ -93,11 +93,12 @@ class WebHdfs:
             return tuple(sorted(inside, key=lambda status: status.name))
         return ()
 
-    def read(self, path: str) -> bytes:
-        """A file's bytes."""
+    def read(self, path: str, part: tuple[int, int] | None = None) -> bytes:
+        """A file's bytes; of a PART (offset, length) those alone."""
+        query = {"offset": str(part[0]), "length": str(part[1])} if part else {}
 
         def attempt(excluded: dict[str, str]) -> bytes:
-            where = self._redirect("GET", path, "OPEN", excluded)
+            where = self._redirect("GET", path, "OPEN", excluded, **query)
             return self._exchange("GET", where, path).content
 
         return self._retried(attempt)

@@ -9,8 +9,9 @@ into the request's input, post-processing reads its outputs.
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,8 @@ from job.timing import ImageRecord
 
 # Lanes beyond the streams: while these decode or post-process, every stream has an image.
 SPARE_LANES = 1
+# Requests for images under way on a network, and images that wait with their bytes.
+FETCHERS = 4
 
 
 @dataclass
@@ -110,22 +113,38 @@ class NativeEngine:
         self._pool = ThreadPoolExecutor(self._queue.lanes, thread_name_prefix="lane")
 
     def process(self, refs: Iterable[ImageRef]) -> Iterator[ImageRecord]:
-        """Give a record for each image, as they finish; twice the lanes' number are under way.
-
-        Bytes are fetched here, in order and one at a time, so a video is read without seeking.
-        """
+        """Give a record for each image, as they finish; twice the lanes' number are under way."""
         finished: SimpleQueue[ImageRecord] = SimpleQueue()
         under_way = 0
-        with closing(Reader(self._work.origin)) as reader:
-            for ref in refs:
-                record, payload = self._stages.fetch(ref, reader)
-                self._pool.submit(lambda *image: finished.put(self._run(*image)), record, payload)
-                under_way += 1
-                while under_way == 2 * self._queue.lanes or not finished.empty():
-                    yield finished.get()
-                    under_way -= 1
+        for fetched in self._fetched(refs):
+            self._pool.submit(lambda *image: finished.put(self._run(*image)), *fetched)
+            under_way += 1
+            while under_way == 2 * self._queue.lanes or not finished.empty():
+                yield finished.get()
+                under_way -= 1
         for _ in range(under_way):
             yield finished.get()
+
+    def _fetched(self, refs: Iterable[ImageRef]) -> Iterator[tuple[ImageRecord, Payload | None]]:
+        """The images with their bytes, in order.
+
+        One at a time where they are near, so that a video is read without seeking; a network's
+        answers are awaited several at once.
+        """
+        with closing(Reader(self._work.origin)) as reader:
+            if self._work.origin.near:
+                yield from (self._stages.fetch(ref, reader) for ref in refs)
+                return
+            ahead: deque[Future[tuple[ImageRecord, Payload | None]]] = deque()
+            with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
+                for ref in refs:
+                    if ref.member is not None or ref.frame is not None:  # the reader's open file
+                        wait(ahead)
+                    ahead.append(pool.submit(self._stages.fetch, ref, reader))
+                    if len(ahead) > FETCHERS:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
 
     def _run(self, record: ImageRecord, payload: Payload | None) -> ImageRecord:
         record.charge("wait")  # for a lane: a free request

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from job.errors import JobError, UsageError
 from job.images.decode import ImageError, Pixels
 from job.images.video import Video, count_frames
-from job.origins import Origin, ThisMachine, check_size
+from job.origins import Origin, Part, ThisMachine, check_size
 from job.webhdfs import FileStatus, WebHdfs
 
 # fmt: off
@@ -37,8 +37,9 @@ class ImageRef:
 
     ``image_id`` is unique in its input: the path below it with "/", for a video frame with
     ``#000123`` added. ``path`` is the absolute path of the file: the image, or the ZIP that holds
-    it as ``member``, or the video that holds it as ``frame`` (from 0). ``bytes`` tells what it
-    may cost: the size of the file or member, 0 where it cannot be told, a mean for a frame.
+    it as ``member``, or the video that holds it as ``frame`` (from 0). ``part`` says that the file
+    is a part (offset, length in bytes) of the one at ``path``. ``bytes`` tells what it may cost:
+    the size of the file or member, 0 where it cannot be told, a mean for a frame.
     """
 
     image_id: str
@@ -46,6 +47,7 @@ class ImageRef:
     bytes: int
     member: str | None = None
     frame: int | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +259,7 @@ class Reader:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._archive: zipfile.ZipFile | None = None
         self._video: Video | None = None
-        self._path: str | None = None  # of the ZIP or video
+        self._open: tuple[str, Part | None] | None = None  # the ZIP or video
 
     def close(self) -> None:
         """Close what is open."""
@@ -267,7 +269,7 @@ class Reader:
             self._video.close()
         if self._folder is not None:
             self._folder.cleanup()
-        self._archive = self._video = self._folder = self._path = None
+        self._archive = self._video = self._folder = self._open = None
 
     def fetch(self, ref: ImageRef) -> bytes | Pixels:
         """Return a file's bytes, or a frame's pixels (FFmpeg reads and decodes in one).
@@ -279,34 +281,34 @@ class Reader:
         """
         try:
             if ref.frame is not None:
-                return self._open_video(ref.path).frame(ref.frame)
+                return self._open_video(ref).frame(ref.frame)
             if ref.member is not None:
-                return self._read_member(ref.path, ref.member)
-            return self._origin.read(ref.path)
+                return self._read_member(ref, ref.member)
+            return self._origin.read(ref.path, ref.part)
         except OSError as error:
             reason = error.strerror or error
             raise ImageError("read", f"the file cannot be read: {reason}") from error
 
-    def _local(self, path: str) -> Path:
+    def _local(self, ref: ImageRef) -> Path:
         self.close()
-        self._path = path
-        return self._origin.local(path, self._new_folder)
+        self._open = ref.path, ref.part
+        return self._origin.local(ref.path, ref.part, self._new_folder)
 
     def _new_folder(self) -> Path:
         self._folder = tempfile.TemporaryDirectory(prefix="cluster-input-")
         return Path(self._folder.name)
 
-    def _open_video(self, path: str) -> Video:
-        if self._video is None or self._path != path:
-            local = self._local(path)
+    def _open_video(self, ref: ImageRef) -> Video:
+        if self._video is None or self._open != (ref.path, ref.part):
+            local = self._local(ref)
             with local.open("rb"):  # its error says more than FFmpeg's
                 self._video = Video(str(local))
         return self._video
 
-    def _read_member(self, path: str, name: str) -> bytes:
+    def _read_member(self, ref: ImageRef, name: str) -> bytes:
         try:
-            if self._archive is None or self._path != path:
-                self._archive = zipfile.ZipFile(self._local(path))
+            if self._archive is None or self._open != (ref.path, ref.part):
+                self._archive = zipfile.ZipFile(self._local(ref))
             member = self._archive.getinfo(name)
             check_size(member.file_size)
             return self._archive.read(member)

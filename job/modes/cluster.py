@@ -1,11 +1,9 @@
 """What standalone and YARN have in common: one executor on each host, the driver on the edge."""
 
-import contextlib
 import tarfile
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -18,6 +16,7 @@ from job.images.source import ImageRef, Listing, list_images, listing_of
 from job.model import Model
 from job.modes.base import Mode, Tell
 from job.origins import Driver, Hdfs, Origin, hdfs
+from job.packs import pack
 from job.parts import DriverSink, HdfsSink, Sink, WrittenParts, write_atomically
 from job.rundir import RunDirectory
 from job.server import FileServer
@@ -32,7 +31,6 @@ LATE_S = 60.0
 MODEL = "model"
 ON_HDFS = "hdfs:"
 GATHER_EVERY_S = 2.0
-SENDERS = 8
 
 
 class ClusterMode(Mode):
@@ -130,17 +128,16 @@ class ClusterMode(Mode):
             self._server = FileServer(self.cluster.address, paths)
             return images
         tell(f"Putting {len(paths)} files on HDFS")
-        files, folder = self.hdfs, f"{self.cluster.folder}/input"
-        there = {path: f"{folder}{path}" for path in paths}
+        there = pack(paths, self._put_input)
+        return [
+            replace(image, path=there[image.path][0], part=there[image.path][1]) for image in images
+        ]
 
-        def put(path: str) -> None:
-            # One that cannot be read is missed by the executor that wants it.
-            with contextlib.suppress(OSError):
-                files.write(there[path], Path(path).read_bytes())
-
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="put") as pool:
-            list(pool.map(put, paths))
-        return [replace(image, path=there[image.path]) for image in images]
+    def _put_input(self, name: str, content: bytes) -> str:
+        assert self.hdfs is not None
+        path = f"{self.cluster.folder}/input/{name}"
+        self.hdfs.write(path, content, overwrite=True)
+        return path
 
     def origin(self) -> Origin:
         """HDFS, or the driver's file server."""
