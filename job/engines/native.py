@@ -116,8 +116,8 @@ class NativeEngine:
         """Give a record for each image, as they finish; twice the lanes' number are under way."""
         finished: SimpleQueue[ImageRecord] = SimpleQueue()
         under_way = 0
-        for fetched in self._fetched(refs):
-            self._pool.submit(lambda *image: finished.put(self._run(*image)), *fetched)
+        for record, payload in self._fetched(refs):
+            self._pool.submit(lambda *image: finished.put(self._run(*image)), record, payload)
             under_way += 1
             while under_way == 2 * self._queue.lanes or not finished.empty():
                 yield finished.get()
