@@ -38,6 +38,10 @@ class Fields:
         """A whole number."""
         return self._get(name, int)
 
+    def real(self, name: str) -> float:
+        """A number with a point."""
+        return self._get(name, float)
+
     def object(self, name: str) -> "Fields":
         """An object."""
         return Fields(source=f"{self.source} {name}", values=self._get(name, dict))
@@ -75,27 +79,50 @@ def get(client: httpx.Client, path: str, **query: str) -> Fields:
         NoAnswerError: no connection, no answer in time, or a status of 400 and above.
         UnknownAnswerError: the answer is no JSON object.
     """
-    return _object(*_json(client, path, query))
+    return _object(*_json(client, "GET", path, query))
+
+
+def put(client: httpx.Client, path: str, content: Mapping[str, Any], **query: str) -> Fields:
+    """The JSON object that a change of the one at a path is answered with; raises as ``get``."""
+    return _object(*_json(client, "PUT", path, query, content))
 
 
 def get_list(client: httpx.Client, path: str, **query: str) -> tuple[Fields, ...]:
     """The list of JSON objects at a path; raises as ``get``."""
-    return _objects(*_json(client, path, query))
+    return _objects(*_json(client, "GET", path, query))
 
 
-def _json(client: httpx.Client, path: str, query: Mapping[str, str]) -> tuple[Any, str]:
+def _json(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    content: Mapping[str, Any] | None = None,
+) -> tuple[Any, str]:
     source = f"http://{client.base_url.host}:{client.base_url.port}{path}"
     try:
         # The ResourceManager answers XML to who does not say.
-        answer = client.get(path, params=query, headers={"Accept": "application/json"})
+        answer = client.request(
+            method, path, params=query, json=content, headers={"Accept": "application/json"}
+        )
     except httpx.RequestError as error:
         raise NoAnswerError(f"{source} does not answer: {error}.") from error
     if answer.is_error:
-        raise NoAnswerError(f"{source} answers {answer.status_code} {answer.reason_phrase}.")
+        said = f"{source} answers {answer.status_code} {answer.reason_phrase}"
+        raise NoAnswerError(f"{said}{_reason(answer)}.")
     try:
         return answer.json(), source
     except ValueError as error:
         raise UnknownAnswerError(f"{source} answers no JSON.") from error
+
+
+def _reason(answer: httpx.Response) -> str:
+    """Hadoop's daemons say why."""
+    try:
+        message: str = answer.json()["RemoteException"]["message"]
+        return f": {message.splitlines()[0].rstrip('.')}"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _object(value: Any, source: str) -> Fields:

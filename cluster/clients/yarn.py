@@ -1,18 +1,25 @@
 """The ResourceManager's state, by its REST interface (hadoop.apache.org/docs/r3.5.0,
 ResourceManager REST API's)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
-from cluster.clients.rest import Fields, get
+from cluster.clients.rest import Fields, get, put
 
 PORT = 8088
+# A place for one executor, which the role hadoop has hosts offer.
+SLOT = "executor-slot"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeManager:
-    """A node as the ResourceManager sees it. ``state``: RUNNING, LOST, UNHEALTHY and others."""
+    """A node as the ResourceManager sees it. ``state``: RUNNING, LOST, UNHEALTHY and others.
+
+    ``slots`` are of resource type executor-slot: 0 where YARN does not know it.
+    """
 
     host: str
     state: str
@@ -23,6 +30,8 @@ class NodeManager:
     used_memory_mb: int
     vcores: int
     used_vcores: int
+    slots: int = 0
+    used_slots: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,44 @@ class Application:
     queue: str
     state: str
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationReport(Application):
+    """One application, also after its end. ``final_status`` is UNDEFINED until then.
+
+    ``progress`` is in percent; ``tracking_url`` is empty until there is an application master.
+    """
+
+    final_status: str
+    diagnostics: str
+    tracking_url: str
+    progress: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """A queue that takes applications: ``state`` is RUNNING, or STOPPED where it takes no more.
+
+    ``capacity`` and ``maximum_capacity`` are shares of the cluster, ``master_share`` that of the
+    queue which all application masters together may have.
+    """
+
+    name: str
+    path: str
+    state: str
+    capacity: float
+    maximum_capacity: float
+    master_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """The capacity scheduler: its queues, and the largest container that it gives to anyone."""
+
+    queues: tuple[Queue, ...]
+    maximum_memory_mb: int
+    maximum_vcores: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +118,43 @@ def resource_manager(client: httpx.Client) -> ResourceManager:
         vcores=metrics.number("totalVirtualCores"),
         used_vcores=metrics.number("allocatedVirtualCores"),
         nodes=tuple(_node(node) for node in _listed(nodes, "nodes", "node")),
-        applications=tuple(_application(app) for app in _listed(applications, "apps", "app")),
+        applications=tuple(
+            Application(**_common(app)) for app in _listed(applications, "apps", "app")
+        ),
     )
+
+
+def scheduler(client: httpx.Client) -> Scheduler:
+    """Ask for the queues; raises as ``resource_manager``."""
+    root = get(client, "/ws/v1/cluster/scheduler").object("scheduler").object("schedulerInfo")
+    largest = root.object("maximumAllocation")
+    return Scheduler(
+        queues=tuple(_queues(root)),
+        maximum_memory_mb=largest.number("memory"),
+        maximum_vcores=largest.number("vCores"),
+    )
+
+
+def application(client: httpx.Client, identifier: str) -> ApplicationReport:
+    """Ask for an application that there is or was; raises as ``resource_manager``."""
+    found = get(client, f"/ws/v1/cluster/apps/{identifier}").object("app")
+    return ApplicationReport(
+        **_common(found),
+        final_status=found.text("finalStatus"),
+        diagnostics=found.text("diagnostics"),
+        tracking_url=found.text("trackingUrl") if "trackingUrl" in found.values else "",
+        progress=found.real("progress"),
+    )
+
+
+def kill(client: httpx.Client, identifier: str, *, user: str) -> str:
+    """End an application, in the name of a user; its state, KILLED once all of it has ended.
+
+    One that has ended stays as it is. Raises as ``resource_manager``; where YARN refuses, the
+    NoAnswerError says why.
+    """
+    path = f"/ws/v1/cluster/apps/{identifier}/state"
+    return put(client, path, {"state": "KILLED"}, **{"user.name": user}).text("state")
 
 
 def _listed(answer: Fields, outer: str, inner: str) -> tuple[Fields, ...]:
@@ -94,15 +176,36 @@ def _node(node: Fields) -> NodeManager:
         used_memory_mb=used_mb,
         vcores=used_vcores + node.number("availableVirtualCores"),
         used_vcores=used_vcores,
+        slots=_slots(node, "totalResource"),
+        used_slots=_slots(node, "usedResource"),
     )
 
 
-def _application(application: Fields) -> Application:
-    return Application(
-        id=application.text("id"),
-        name=application.text("name"),
-        user=application.text("user"),
-        queue=application.text("queue"),
-        state=application.text("state"),
-        tags=tuple(filter(None, application.text("applicationTags").split(","))),
-    )
+def _slots(node: Fields, of: str) -> int:
+    """Hadoop 2 and lost nodes tell of no resources by name."""
+    if of not in node.values:
+        return 0
+    resources = _listed(node.object(of), "resourceInformations", "resourceInformation")
+    return sum(each.number("value") for each in resources if each.text("name") == SLOT)
+
+
+def _queues(parent: Fields) -> Iterator[Queue]:
+    for queue in parent.object("queues").objects("queue"):
+        if "queues" in queue.values:
+            yield from _queues(queue)
+        else:
+            yield Queue(
+                name=queue.text("queueName"),
+                path=queue.text("queuePath"),
+                state=queue.text("state"),
+                capacity=queue.real("absoluteCapacity") / 100,
+                maximum_capacity=queue.real("absoluteMaxCapacity") / 100,
+                master_share=queue.real("configuredMaxAMResourceLimit"),
+            )
+
+
+def _common(application: Fields) -> dict[str, Any]:
+    return {
+        **{name: application.text(name) for name in ("id", "name", "user", "queue", "state")},
+        "tags": tuple(filter(None, application.text("applicationTags").split(","))),
+    }

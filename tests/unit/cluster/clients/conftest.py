@@ -20,6 +20,8 @@ def client(answers: dict[str, Any]) -> httpx.Client:
         found = answers.get(request.url.raw_path.decode()) or answers.get(request.url.path)
         if isinstance(found, Exception):
             raise found
+        if isinstance(found, httpx.Response):
+            return found
         if isinstance(found, str | None):
             return httpx.Response(404 if found is None else 200, text=found or "not here")
         return httpx.Response(200, json=found)

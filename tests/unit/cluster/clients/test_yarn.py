@@ -1,9 +1,18 @@
+import json
 from typing import Any
 
+import httpx
 import pytest
 
-from cluster.clients.rest import UnknownAnswerError
-from cluster.clients.yarn import Application, resource_manager
+from cluster.clients.rest import NoAnswerError, UnknownAnswerError
+from cluster.clients.yarn import (
+    Application,
+    Queue,
+    application,
+    kill,
+    resource_manager,
+    scheduler,
+)
 from tests.unit.cluster.clients.conftest import client, recorded
 
 
@@ -69,3 +78,96 @@ def test_another_answer_is_refused() -> None:
     said["/ws/v1/cluster/apps"] = {}
     with client(said) as daemon, pytest.raises(UnknownAnswerError, match="/apps: apps is missing"):
         resource_manager(daemon)
+
+
+def test_slots_of_nodes() -> None:
+    with client(answers(nodes="nodes-slots")) as daemon:
+        nodes = resource_manager(daemon).nodes
+    assert [(node.slots, node.used_slots, node.containers) for node in nodes] == [
+        *((1, 1, 1), (1, 1, 2), (1, 1, 1)),
+    ]
+
+
+@pytest.mark.parametrize("nodes", ["nodes", "nodes-lost"])
+def test_no_slots_where_the_type_is_not_known(nodes: str) -> None:
+    with client(answers(nodes=nodes)) as daemon:
+        found = resource_manager(daemon).nodes
+    assert {(node.slots, node.used_slots) for node in found} == {(0, 0)}
+
+
+def test_the_scheduler_and_its_queues() -> None:
+    said = recorded("resourcemanager-scheduler")
+    with client({"/ws/v1/cluster/scheduler": said}) as daemon:
+        found = scheduler(daemon)
+    assert (found.maximum_memory_mb, found.maximum_vcores) == (1_048_576, 4096)
+    default = Queue(
+        name="default",
+        path="root.default",
+        state="RUNNING",
+        capacity=1,
+        maximum_capacity=1,
+        master_share=0.5,
+    )
+    assert found.queues == (default,)
+
+    # Below a parent, and stopped.
+    root = said["scheduler"]["schedulerInfo"]
+    leaf = {**root["queues"]["queue"][0], "state": "STOPPED", "queuePath": "root.team.default"}
+    root["queues"] = {"queue": [{"queueName": "team", "queues": {"queue": [leaf]}}]}
+    with client({"/ws/v1/cluster/scheduler": said}) as daemon:
+        (queue,) = scheduler(daemon).queues
+    assert (queue.path, queue.state) == ("root.team.default", "STOPPED")
+
+
+def test_an_application_from_accepted_to_killed() -> None:
+    found = []
+    for name in ("accepted", "running", "killed"):
+        said = recorded(f"resourcemanager-app-{name}")
+        with client({f"/ws/v1/cluster/apps/{name}": said}) as daemon:
+            found.append(application(daemon, name))
+    accepted, running, killed = found
+    assert {each.tags for each in found} == {("cluster-run", "run-7f3a")}
+    assert [each.state for each in found] == ["ACCEPTED", "RUNNING", "KILLED"]
+    assert [each.final_status for each in found] == ["UNDEFINED", "UNDEFINED", "KILLED"]
+    assert [each.progress for each in found] == [0, 10, 100]
+    assert accepted.diagnostics.startswith("AM container is launched, waiting for AM")
+    assert killed.diagnostics == f"Application {killed.id} was killed by user nobody"
+    assert accepted.tracking_url == ""
+    assert running.tracking_url == f"http://node1:8088/proxy/{running.id}/"
+
+
+def test_an_application_that_there_never_was() -> None:
+    answer = httpx.Response(404, json=recorded("resourcemanager-app-unknown"))
+    with (
+        client({"/ws/v1/cluster/apps/application_1_1": answer}) as daemon,
+        pytest.raises(NoAnswerError, match="404 Not Found: app with id: application_1_1 not found"),
+    ):
+        application(daemon, "application_1_1")
+
+
+def test_an_application_is_killed_in_the_name_of_its_user() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(202, json={"state": "FINAL_SAVING"})
+
+    with httpx.Client(
+        transport=httpx.MockTransport(answer), base_url="http://node1:8088"
+    ) as daemon:
+        assert kill(daemon, "application_1_1", user="ada") == "FINAL_SAVING"
+    (request,) = asked
+    assert request.method == "PUT"
+    path = "http://node1:8088/ws/v1/cluster/apps/application_1_1/state?user.name=ada"
+    assert str(request.url) == path
+    assert json.loads(request.content) == {"state": "KILLED"}
+
+
+def test_a_kill_that_yarn_refuses_says_why() -> None:
+    why = "User eve cannot perform operation MODIFY_APP on application_1_1\nat ..."
+    answer = httpx.Response(403, json={"RemoteException": {"message": why}})
+    with (
+        client({"/ws/v1/cluster/apps/application_1_1/state": answer}) as daemon,
+        pytest.raises(NoAnswerError, match=r"403 Forbidden: User eve cannot .*application_1_1\.$"),
+    ):
+        kill(daemon, "application_1_1", user="eve")
