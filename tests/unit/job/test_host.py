@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from job.host import host_facts, threads_for
+from job.host import executor_id, host_facts, threads_for
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -64,3 +64,21 @@ def test_threads_are_the_nearest_whole_number(quota: float, slots: int, threads:
 def test_threads_need_something_to_share(quota: float, slots: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         threads_for(quota, slots)
+
+
+def test_the_executor_is_named_by_the_jvm_above_the_worker(tree: Tree) -> None:
+    me = os.getpid()
+    root = tree(
+        {
+            f"proc/{me}/cmdline": "\0".join(["python", "-m", "pyspark.worker"]),
+            f"proc/{me}/stat": f"{me} (python (x)) S 70 1 1",
+            "proc/70/cmdline": "\0".join(["python", "-m", "pyspark.daemon"]),
+            "proc/70/stat": "70 (python) S 60 1 1",
+            "proc/60/cmdline": "\0".join(["java", "Backend", "--executor-id", "7", "--cores", "1"]),
+        }
+    )
+    assert executor_id(root) == "7"
+
+
+def test_without_such_a_jvm_it_is_the_driver() -> None:
+    assert executor_id() == "driver"

@@ -65,3 +65,41 @@ def test_frames_of_a_video_stay_together_and_in_order() -> None:
 
 def test_a_plan_of_nothing_has_no_task() -> None:
     assert plan([], slots=2, engine="native").tasks == ()
+
+
+SPEEDS = (4.0, 2.0, 1.0)
+
+
+def makespan(tasks: tuple[tuple[ImageRef, ...], ...], speeds: tuple[float, ...]) -> float:
+    """Hosts pull tasks in order, an image takes 1 / speed."""
+    free = [0.0] * len(speeds)
+    for task in tasks:
+        host = free.index(min(free))
+        free[host] += len(task) / speeds[host]
+    return max(free)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 100, 1000, 5000])
+@pytest.mark.parametrize("engine", ["native", "orca"])
+def test_unequal_hosts_get_every_image_once(engine: str, count: int) -> None:
+    images = [image(f"{number}.jpg", 100 * number) for number in range(count)]
+    planned = plan(images, slots=1, engine=engine, speeds=SPEEDS)
+    assert sorted(ids(planned.tasks)) == sorted(ref.image_id for ref in images)
+
+
+@pytest.mark.parametrize("speeds", [SPEEDS, (1.0, 1.0, 1.0), (8.0, 1.0)])
+def test_unequal_hosts_end_together(speeds: tuple[float, ...]) -> None:
+    tasks = plan([image(f"{n}.jpg") for n in range(600)], slots=1, engine="native", speeds=speeds)
+    ideal = 600 / sum(speeds)
+    assert makespan(tasks.tasks, speeds) < 1.02 * ideal
+    # Also where the slowest is twice as slow as it was thought to be.
+    slower = (*speeds[:-1], speeds[-1] / 2)
+    assert makespan(tasks.tasks, slower) < 1.05 * 600 / sum(slower)
+    assert len(tasks.tasks[0]) > 10 * len(tasks.tasks[-1])
+
+
+def test_orca_uses_every_host_and_compiles_seldom() -> None:
+    few = plan([image(f"{n}.jpg") for n in range(24)], slots=1, engine="orca", speeds=(1.0,) * 3)
+    assert [len(task) for task in few.tasks] == [8, 8, 8]
+    many = plan([image(f"{n}.jpg") for n in range(600)], slots=1, engine="orca", speeds=SPEEDS)
+    assert all(len(task) >= 16 for task in many.tasks[:-1])
