@@ -13,8 +13,9 @@ from cluster.ssh import Fleet
 # A step of LocalizedResource, which the role hadoop has the NodeManager log. The size is unknown
 # (-1) until all is there, and then that of what was unpacked.
 STEP = re.compile(
-    r"(?P<at>\d+\.\d+) .* localizer\.LocalizedResource: Resource [^\s(]*/(?P<name>[^/\s(]+)(\(->\S+\))?"
-    r" size : (?P<bytes>-?\d+) transitioned from (?P<before>\w+) to (?P<after>\w+)"
+    r"(?P<at>\d+\.\d+) .* localizer\.LocalizedResource: Resource"
+    r" [^\s(]*/(?P<name>[^/\s(]+)(\(->\S+\))? size : (?P<bytes>-?\d+)"
+    r" transitioned from (?P<before>\w+) to (?P<after>\w+)"
 )
 JOURNAL = (
     "journalctl --unit=yarn-nodemanager --output=short-unix --no-pager"

@@ -56,7 +56,8 @@ def test_what_is_still_on_its_way_is_not_told() -> None:
 def test_a_download_that_failed_and_came_later_is_counted_once() -> None:
     failed = (
         "1795668000.100000 node1 yarn[1]: DEBUG localizer.LocalizedResource: Resource"
-        " hdfs://node1:8020/apps/envs/environment-0123.tar.gz size : -1 transitioned from {} to {}\n"
+        " hdfs://node1:8020/apps/envs/environment-0123.tar.gz size : -1 transitioned"
+        " from {} to {}\n"
     )
     before = failed.format("INIT", "DOWNLOADING") + failed.format("DOWNLOADING", "FAILED")
     (environment,) = found("environment-0123.tar.gz", journal=before + JOURNAL).values()
