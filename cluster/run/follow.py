@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
@@ -14,9 +14,12 @@ from cluster.clients import spark, yarn
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.run.edge import STOP_S, EdgeRun, Status, rewrite
+from cluster.run.localisation import localised
 from cluster.ssh import SshError
 from job.driver import Listener, Progress
 from job.errors import JobError, UsageError
+from job.modes.cluster import model_archive
+from job.phases import Phase, phase
 from job.rundir import RunDirectory
 
 POLL_S = 1.0
@@ -29,7 +32,7 @@ class Hosts:
     """Tasks done on each host, as Spark's REST interface tells; nothing while it does not."""
 
     def __init__(self, run: EdgeRun, inventory: Inventory, mode: str) -> None:
-        self._run, self._inventory, self._mode = run, inventory, mode
+        self._run, self.inventory, self._mode = run, inventory, mode
         self._client: httpx.Client | None = None
 
     def done(self, said: Mapping[str, Any]) -> Mapping[str, int]:
@@ -51,7 +54,7 @@ class Hosts:
         fleet = self._run.fleet
         if self._mode == "yarn":
             # The driver's own pages send everyone but the ResourceManager to the ResourceManager.
-            manager = self._inventory.first("yarn_resourcemanager")
+            manager = self.inventory.first("yarn_resourcemanager")
             client = fleet.http(manager, yarn.PORT)
             client.base_url = client.base_url.join(f"/proxy/{said['application']}")
             return client
@@ -118,8 +121,8 @@ class Follower:
         late = self._interrupted_at and time.monotonic() - self._interrupted_at > STOP_S
         if late:
             raise ClusterError(
-                f"The driver on {self.run.edge.name} does not stop: see {self.run.folder}/driver.log"
-                f" there, and end it with `sudo systemctl kill --signal=KILL {self.run.unit}`."
+                f"The driver on {self.run.edge.name} does not stop: see driver.log in"
+                f" {self.run.folder} there, and end it with `sudo systemctl kill --signal=KILL {self.run.unit}`."
             )
 
     def _end(self, status: Status) -> dict[str, Any]:
@@ -135,10 +138,35 @@ class Follower:
             self.run.fetch(self.output)
         here = self.request["here"]
         if (self.output / "run.json").exists():
-            rewrite(self.output, input=here["input"], model=here["model"])
+            rewrite(
+                self.output,
+                input=here["input"],
+                model=here["model"],
+                phases=self._phases(RunDirectory(self.output).read()),
+            )
             if state != "running":
                 self.run.remove()
         if error:
             error = error.replace(f"{self.run.folder}/run", str(self.output))
             raise (UsageError if status.said.get("usage") else JobError)(error)
         return RunDirectory(self.output).read()
+
+    def _phases(self, record: Mapping[str, Any]) -> list[Phase]:
+        """The run's, with what its hosts localised, which NodeManagers know."""
+        cluster = self.request["cluster"]
+        files = [cluster["archive"], cluster["spark_jars"], *cluster["orca_jars"]]
+        names = [PurePosixPath(file).name for file in files]
+        names.append(model_archive(record["model"]["digest"]))
+        managers = self.hosts.inventory.group("yarn_nodemanager") if cluster["archive"] else ()
+        found = localised(self.run.fleet, managers, names, record["started_at"])
+        phases: list[Phase] = record["phases"]
+        return phases + [
+            phase(
+                "localise",
+                each.started_at,
+                each.started_at + each.seconds,
+                host=each.host,
+                note=each.name,
+            )
+            for each in sorted(found, key=lambda each: each.started_at)
+        ]

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.checks.program import call
-from cluster.clients import spark
+from cluster.clients import spark, yarn
 from cluster.env.store import find
 from cluster.errors import ClusterError
 from cluster.inventory import EDGE, Host, Inventory
+from cluster.run.capacity import Executors, plan_executors
 from cluster.ssh import Fleet
 from job.errors import UsageError
 from job.host import HostFacts
 from job.modes.cluster import HEAP_MB
+from job.modes.yarn import MASTER_MB, MASTER_OVERHEAD_MB
 from job.spec import ClusterSpec, JobSpec
 
 # A Python worker with its model, its infer requests and what Spark's JVM needs beside its heap.
@@ -69,8 +71,6 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
         "folder": f"/user/{user}/.cluster/{run}" if namenode else "",
     }
     if wishes.mode == "yarn":
-        from cluster.run.capacity import plan_executors
-
         executors = _on_yarn(fleet, inventory, wishes)
         return ClusterSpec(
             master="yarn",
@@ -97,13 +97,22 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     )
 
 
-def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> "Executors":
-    from cluster.run.capacity import plan_executors
-
-    client = fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT)
-    manager = yarn.resource_manager(client)
+def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
+    """The executors of a run on YARN, if its queue takes applications."""
+    if not inventory.group("yarn_resourcemanager"):
+        raise UsageError(f"--mode yarn: {inventory.path} has no host in yarn_resourcemanager.")
+    with fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
+        nodes = yarn.resource_manager(client).nodes
+        queues = yarn.scheduler(client).queues
+    wanted = wishes.queue or "default"
+    queue = next((each for each in queues if wanted in (each.name, each.path)), None)
+    if queue is None:
+        known = ", ".join(each.name for each in queues)
+        raise UsageError(f"--queue {wanted}: YARN has no such queue; it has {known}.")
+    if queue.state != "RUNNING":
+        raise UsageError(f"--queue {wanted}: YARN's queue is {queue.state}: it takes no runs.")
     return plan_executors(
-        manager.nodes,
+        nodes,
         application_master_mb=MASTER_MB + MASTER_OVERHEAD_MB,
         memory_mb=wishes.memory_mb,
         cores=wishes.executor_cores or 1,

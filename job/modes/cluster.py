@@ -117,7 +117,7 @@ class ClusterMode(Mode):
     def prepare(self, model: Model, images: Sequence[ImageRef], tell: Tell) -> Sequence[ImageRef]:
         """Pack the model; put files of this host on HDFS, or serve them."""
         self.run.scratch.mkdir(exist_ok=True)
-        self.archive = self.run.scratch / f"model-{model.digest.partition(':')[2][:16]}.tar"
+        self.archive = self.run.scratch / model_archive(model.digest)
         with tarfile.open(self.archive, "w") as archive:
             for path in sorted(model.folder.iterdir()):
                 archive.add(path, path.name, filter=_anonymous)
@@ -207,6 +207,11 @@ class ClusterMode(Mode):
     def orca_jars(self) -> Sequence[Path]:
         """BigDL's jars on the driver's own host."""
         return sorted(Path(self.cluster.orca_folder).glob("*.jar"))
+
+
+def model_archive(digest: str) -> str:
+    """The name of the archive of the model with a digest."""
+    return f"model-{digest.partition(':')[2][:16]}.tar"
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
