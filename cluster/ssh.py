@@ -136,18 +136,16 @@ class Fleet:
         # Paramiko's exit status where the connection ended without one.
         if done.exited == -1:
             raise SshError(f"{_lost(host, command)}.")
-        if sudo and done.failed and done.stderr.startswith("sudo: "):
-            raise ClusterError(
-                f"{connection.user} cannot use sudo on {host.name} without a password: give the"
-                " account a line with NOPASSWD in /etc/sudoers.d/."
-            )
-        return Result(
+        result = Result(
             host=host.name,
             command=command,
             code=done.exited,
             stdout=done.stdout,
             stderr=done.stderr,
         )
+        if sudo:
+            _refuse_password(connection.user, result)
+        return result
 
     def send(self, host: Host, command: str, chunks: Iterable[bytes]) -> None:
         """Run a shell command that reads the chunks from its input, and wait for its end.
@@ -184,7 +182,9 @@ class Fleet:
             with channel.makefile() as lines:
                 for line in lines:
                     tell(line.rstrip("\n"))
-            return _ended(channel, host, command)
+            done = _ended(channel, host, command)
+        _refuse_password(self._connections[host.name].open().user, done)
+        return done
 
     @contextlib.contextmanager
     def _channel(
@@ -263,6 +263,14 @@ def _ended(channel: paramiko.Channel, host: Host, command: str) -> Result:
     if code == -1:
         raise SshError(f"{_lost(host, command)}.")
     return Result(host=host.name, command=command, code=code, stdout="", stderr=said)
+
+
+def _refuse_password(user: str, done: Result) -> None:
+    if not done.ok and done.stderr.startswith("sudo: "):
+        raise ClusterError(
+            f"{user} cannot use sudo on {done.host} without a password: give the account a line"
+            " with NOPASSWD in /etc/sudoers.d/."
+        )
 
 
 def ssh_config(host: Host, inventory: Path) -> paramiko.SSHConfig:

@@ -112,7 +112,7 @@ def push(inventory: Path, archive: str | None, level: int | None, format_: str) 
 
 
 def _show_push(told: Pushed) -> None:
-    if not (told.hdfs or told.hosts):
+    if not (told.hosts or told.copies):
         console.print(f"Nothing to do: the cluster has environment {told.digest}.")
         return
     if told.choice:

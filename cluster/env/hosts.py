@@ -14,6 +14,9 @@ REMOTE = Path(__file__).with_name("remote")
 # Program and arguments come by its input, for sudo logs command lines and everyone sees them.
 START = "import sys; exec(compile(sys.stdin.buffer.read({size}), 'host.py', 'exec'))"
 
+# Seconds after which the host itself ends an operation, should the connection be gone unnoticed.
+LIMIT_S = 7200
+
 # How a host gets on: its name, the step, and how much of it is done, both 0 where nobody knows.
 Tell = Callable[[str, str, int, int], None]
 
@@ -34,7 +37,8 @@ def operate(
         ClusterError: it failed; the sentence names the host.
     """
     program = (REMOTE / "host.py").read_bytes()
-    words = ["/usr/bin/python3", "-c", START.format(size=len(program)), operation]
+    words = ["timeout", "-k", "5", str(LIMIT_S), "/usr/bin/python3", "-c"]
+    words += [START.format(size=len(program)), operation]
     last: dict[str, Any] = {}
 
     def told(line: str) -> None:

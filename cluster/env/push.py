@@ -4,31 +4,26 @@ They cross the operator's link once, to the edge host. It unpacks them, puts the
 environment's own Python, and serves them to Spark's own workers.
 """
 
-import hashlib
 import itertools
 import platform
-import secrets
-import tarfile
-import threading
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import job.errors
-import job.webhdfs
 from cluster.clients import hdfs as namenodes
+from cluster.clients.hdfs import NameNode
 from cluster.env import build as building
 from cluster.env import choice as choosing
-from cluster.env import store
+from cluster.env import parcels, store
 from cluster.env.build import Environment
 from cluster.env.choice import Choice
-from cluster.env.hosts import REMOTE, Tell, operate
+from cluster.env.hosts import Tell, operate
+from cluster.env.parcels import BIGDL, ENVIRONMENT, KINDS
+from cluster.env.pulls import Pulls
 from cluster.errors import ClusterError
 from cluster.inventory import EDGE, Host, Inventory
-from cluster.places import locked
 from cluster.ssh import Fleet
 from job.webhdfs import FileStatus
 
@@ -38,10 +33,6 @@ MOST_COPIES = 10
 REPLICATE_S = 300.0
 # On a host's disk, for Spark's zip and for others.
 SPARE_BYTES = 500_000_000
-CHUNK = 2**18
-PROGRAM = "publish.zip"
-# The archives that are sent, by the names that they have on the way.
-PARCELS = ENVIRONMENT, BIGDL = ("environment", "bigdl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +55,13 @@ class Pushed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lacking:
-    """What is missing where: names on HDFS, and by host the kinds of archive, of ``PARCELS``."""
+    """What is missing where: names on HDFS, and by host the kinds of archive, of ``KINDS``.
+
+    ``thin`` are names that HDFS has, with too few copies.
+    """
 
     hdfs: tuple[str, ...]
+    thin: tuple[str, ...]
     hosts: dict[str, tuple[str, ...]]
 
     def kind(self, prefix: str) -> str | None:
@@ -83,7 +78,7 @@ class _Lacking:
         anywhere = set(itertools.chain(*self.hosts.values()))
         return tuple(
             kind
-            for kind in PARCELS
+            for kind in KINDS
             if kind in anywhere or (kind == ENVIRONMENT and self.archive is not None)
         )
 
@@ -109,28 +104,34 @@ def push(
     edge, own = inventory.first(EDGE), store.namenode(inventory)
     seen = _look(fleet, inventory, environment, tell)
     there = _on_hdfs(fleet, inventory, seen[edge.name]["user"])
-    choice = None
-    if own and (store.archive_of(there, environment.digest) is None or format_):
+    names = _ask(fleet, own) if own else None
+    copies = _copies(inventory, names) if names else 0
+    choice, archive = None, store.archive_of(there, environment.digest)
+    name = archive.name if archive else None
+    if names and (name is None or format_):
+        if name is None:
+            _refuse_safe_mode(names)
         choice = _choice(fleet, inventory, environment, format_, level, tell)
-    lacking = _lacking(inventory, environment, seen, there, choice)
-    if not (lacking.hdfs or lacking.hosts):
+        name = store.archive_name(environment.digest, choice.format)
+    lacking = _lacking(inventory, environment, seen, there, name, copies)
+    publishes = bool(lacking.hdfs or lacking.thin)
+    if not (publishes or lacking.hosts):
         return Pushed(digest=environment.digest)
     _refuse_full(environment, lacking, seen)
-    if own and lacking.hdfs:
-        _refuse_safe_mode(fleet, own)
+    if names and publishes:
+        _refuse_safe_mode(names)
     # Hosts get what is small; a plain tar for HDFS is made of it on the edge host.
     packed = choice.level if choice and choice.level else choosing.USUAL[1]
-    items = [_item(environment, kind, packed, tell) for kind in lacking.parcels]
+    items = [parcels.item(environment, kind, packed, tell) for kind in lacking.parcels]
     files = {item["file"]: Path(item.pop("path")) for item in items}
     workers = [inventory[name] for name in lacking.hosts if name != edge.name]
-    copies = _copies(fleet, inventory, own) if own and lacking.hdfs else None
     wanted: dict[str, Any] = {
         "unpack": [each for each in items if each["file"] in lacking.hosts.get(edge.name, ())],
         "publish": None,
         "serve": None,
     }
-    if own and lacking.hdfs:
-        files[PROGRAM] = _program(environment)
+    if own and publishes:
+        files[parcels.PROGRAM] = parcels.program(environment)
         wanted["publish"] = {
             "python": str(store.ENVIRONMENTS / environment.digest / "bin" / "python"),
             "namenode": f"http://{own.address}:{namenodes.PORT}",
@@ -140,11 +141,12 @@ def push(
             "spark": lacking.kind("spark-"),
             "bigdl": lacking.kind("bigdl-"),
             "jars": str(store.JARS / store.bigdl_name(environment.bigdl)),
+            "names": [*lacking.hdfs, *lacking.thin],
             "copies": copies,
             "replicate_s": REPLICATE_S,
         }
     wanted["total"] = sent = sum(path.stat().st_size for path in files.values())
-    with _Pulls(fleet, edge, workers, lacking, items, tell) as pulls:
+    with Pulls(fleet, edge, workers, lacking.hosts, items, tell) as pulls:
         if workers:
             wanted["serve"] = {"address": edge.address, "token": pulls.token}
         result = operate(
@@ -152,7 +154,7 @@ def push(
             edge,
             "receive",
             wanted,
-            chunks=itertools.chain(_tar(files), pulls.until_done()),
+            chunks=itertools.chain(parcels.tar(files), pulls.until_done()),
             tell=tell,
             hear=pulls.start,
         )
@@ -168,76 +170,10 @@ def push(
         choice=choice if lacking.archive else None,
         sent_bytes=sent,
         copies=on_hdfs.get("copies"),
-        wanted_copies=copies,
+        wanted_copies=copies if on_hdfs else None,
         seconds={**seconds, "total": time.monotonic() - started},
         hosts=hosts,
     )
-
-
-class _Pulls:
-    """Workers fetch from the edge host, all at once, from when it serves until all are done."""
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        edge: Host,
-        workers: Sequence[Host],
-        lacking: _Lacking,
-        items: Sequence[dict[str, Any]],
-        tell: Tell,
-    ) -> None:
-        self.token = secrets.token_hex(16)
-        self._fleet, self._edge, self._workers = fleet, edge, workers
-        self._lacking, self._items, self._tell = lacking, items, tell
-        self._done = threading.Event()
-        self._outcomes: dict[str, float | ClusterError] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-
-    def start(self, said: dict[str, Any]) -> None:
-        """Have the workers fetch from the port that the edge host has told."""
-        threading.Thread(target=self._all, args=(said["serving"],), daemon=True).start()
-
-    def until_done(self) -> Iterator[bytes]:
-        """Nothing, for as long as the edge host has to serve."""
-        if self._workers:
-            self._done.wait()
-        yield b""
-
-    def seconds(self) -> dict[str, float]:
-        """How long each worker took; raises where one failed."""
-        failed = [each for each in self._outcomes.values() if isinstance(each, ClusterError)]
-        if failed:
-            sentences = " ".join(map(str, failed))
-            raise ClusterError(f"{sentences} The other hosts have it: push again for the rest.")
-        return {
-            name: took
-            for name, took in self._outcomes.items()
-            if not isinstance(took, ClusterError)
-        }
-
-    def _all(self, port: int) -> None:
-        try:
-            self._outcomes = self._fleet.fan_out(self._workers, lambda host: self._pull(host, port))
-        finally:
-            self._done.set()
-
-    def _pull(self, host: Host, port: int) -> float:
-        started = time.monotonic()
-        wanted = {
-            "address": self._edge.address,
-            "port": port,
-            "token": self.token,
-            "unpack": [
-                item for item in self._items if item["file"] in self._lacking.hosts[host.name]
-            ],
-        }
-        operate(self._fleet, host, "pull", wanted, tell=self._tell)
-        return time.monotonic() - started
 
 
 def _look(
@@ -284,10 +220,13 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
-def _refuse_safe_mode(fleet: Fleet, host: Host) -> None:
+def _ask(fleet: Fleet, host: Host) -> NameNode:
     with fleet.http(host, namenodes.PORT) as client:
-        said = namenodes.namenode(client).safe_mode
-    if said:
+        return namenodes.namenode(client)
+
+
+def _refuse_safe_mode(names: NameNode) -> None:
+    if names.safe_mode:
         raise ClusterError(
             "HDFS is in safe mode, so nothing can be put there: wait until its DataNodes are there,"
             " see `cluster status`; `hdfs dfsadmin -safemode leave` ends one that was set by hand."
@@ -295,8 +234,14 @@ def _refuse_safe_mode(fleet: Fleet, host: Host) -> None:
 
 
 def _on_hdfs(fleet: Fleet, inventory: Inventory, user: str) -> tuple[FileStatus, ...]:
+    """What is there; a folder of jars as its file with the fewest copies."""
     own = store.hdfs(fleet, inventory, user)
-    return own.list(store.FOLDER) if own else ()
+    found = []
+    for status in own.list(store.FOLDER) if own else ():
+        inside = own.list(status.path) if own and status.is_folder else ()
+        copies = min((each.replication for each in inside), default=status.replication)
+        found.append(replace(status, replication=copies))
+    return tuple(found)
 
 
 def _choice(
@@ -325,7 +270,8 @@ def _lacking(
     environment: Environment,
     seen: dict[str, dict[str, Any]],
     there: Sequence[FileStatus],
-    choice: Choice | None,
+    archive: str | None,
+    copies: int,
 ) -> _Lacking:
     edge, *workers = store.holders(inventory)
     bigdl = store.bigdl_name(environment.bigdl)
@@ -337,14 +283,16 @@ def _lacking(
         if any(lacks.values()):
             hosts[host.name] = tuple(kind for kind, is_missing in lacks.items() if is_missing)
     names = []
-    if store.namenode(inventory):
+    if archive:
         if not seen[edge.name]["spark"]:
             raise ClusterError(f"{edge.name} has no Spark in /opt/spark: run `cluster deploy`.")
-        names = [store.spark_name(seen[edge.name]["spark"]), bigdl]
-        if choice:
-            names.insert(0, store.archive_name(environment.digest, choice.format))
-    on_hdfs = {status.name for status in there}
-    return _Lacking(hdfs=tuple(name for name in names if name not in on_hdfs), hosts=hosts)
+        names = [archive, store.spark_name(seen[edge.name]["spark"]), bigdl]
+    on_hdfs = {status.name: status.replication for status in there}
+    return _Lacking(
+        hdfs=tuple(name for name in names if name not in on_hdfs),
+        thin=tuple(name for name in names if on_hdfs.get(name, copies) < copies),
+        hosts=hosts,
+    )
 
 
 def _refuse_full(
@@ -368,75 +316,7 @@ def _refuse_full(
                 )
 
 
-def _item(environment: Environment, kind: str, level: int, tell: Tell) -> dict[str, Any]:
-    """An archive as remote/host.py wants to know it."""
-
-    def told(line: str) -> None:
-        tell("here", line, 0, 0)
-
-    bigdl = store.bigdl_name(environment.bigdl)
-    if kind == ENVIRONMENT:
-        path = building.pack(environment, "tar.gz", level, tell=told)
-        place = {"folder": "environments", "name": environment.digest, "options": "-xzpf"}
-    else:
-        path = _pack_jars(environment)
-        place = {"folder": "jars", "name": bigdl, "options": "-xpf"}
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "file": kind,
-        "path": path,
-        "bytes": path.stat().st_size,
-        "sha256": digest,
-        "notes": {".bigdl": environment.bigdl} if kind == ENVIRONMENT else {},
-        **place,
-    }
-
-
-def _pack_jars(environment: Environment) -> Path:
-    """A tar of BigDL's jars beside the environment, made where it is missing."""
-    archive = environment.folder / f"{store.bigdl_name(environment.bigdl)}.tar"
-    with locked(environment.folder / "lock"):
-        if not archive.exists():
-            part = archive.with_name(f"part-{archive.name}")
-            with tarfile.open(part, "w") as tar:
-                for jar in environment.bigdl_jars:
-                    entry = tarfile.TarInfo(jar.name)
-                    entry.size, entry.mode, entry.mtime = jar.stat().st_size, 0o644, building.EPOCH
-                    with jar.open("rb") as file:
-                        tar.addfile(entry, file)
-            part.rename(archive)
-    return archive
-
-
-def _program(environment: Environment) -> Path:
-    """remote/publish.py with what it imports, for the environment's Python."""
-    path = environment.folder / PROGRAM
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("__main__.py", (REMOTE / "publish.py").read_bytes())
-        archive.writestr("job/__init__.py", b"")
-        for module in (job.errors, job.webhdfs):
-            source = Path(str(module.__file__))
-            archive.write(source, f"job/{source.name}")
-    return path
-
-
-def _tar(files: dict[str, Path]) -> Iterator[bytes]:
-    """A tar of files, piece by piece."""
-    for name, path in files.items():
-        entry = tarfile.TarInfo(name)
-        entry.size = path.stat().st_size
-        yield entry.tobuf()
-        with path.open("rb") as file:
-            while piece := file.read(CHUNK):
-                yield piece
-        yield bytes(-entry.size % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.RECORDSIZE)
-
-
-def _copies(fleet: Fleet, inventory: Inventory, host: Host) -> int:
+def _copies(inventory: Inventory, names: NameNode) -> int:
     """One for each NodeManager, but no more than there are DataNodes to hold them."""
-    with fleet.http(host, namenodes.PORT) as client:
-        nodes = namenodes.namenode(client).datanodes
-    alive = sum(node.alive for node in nodes)
+    alive = sum(node.alive for node in names.datanodes)
     return max(1, min(len(inventory.group("yarn_nodemanager")), MOST_COPIES, alive))

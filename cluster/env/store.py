@@ -1,5 +1,6 @@
 """Where environments lie in a cluster, and which one a run takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -121,7 +122,7 @@ def _refuse_lacking(fleet: Fleet, inventory: Inventory, digest: str) -> None:
             raise _missing(digest, name)
 
 
-def archive_of(listed: tuple[FileStatus, ...], digest: str) -> FileStatus | None:
+def archive_of(listed: Sequence[FileStatus], digest: str) -> FileStatus | None:
     """The archive of an environment: of its two formats the one that was put there last."""
     names = {archive_name(digest, format_) for format_ in build.FORMATS}
     found = [status for status in listed if status.name in names]

@@ -31,6 +31,7 @@ from typing import IO, Any
 
 ROOT = Path("/opt/cluster")
 ENVIRONMENTS, JARS = "environments", "jars"
+FOLDERS = (ROOT, ROOT / ENVIRONMENTS, ROOT / JARS)
 PART = ".part-"
 WORK = f"{PART}work"
 # In a folder: when a run last used it, and in an environment's, which jars belong to it.
@@ -87,12 +88,22 @@ def locked() -> Iterator[None]:
                     ) from None
                 say(step="Waiting for another push")
                 time.sleep(1)
-        for folder in (ROOT, ROOT / ENVIRONMENTS, ROOT / JARS):
+        for folder in FOLDERS:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o755)
-            for left in folder.glob(f"{PART}*"):
-                shutil.rmtree(left)
+        for left in leftovers():
+            shutil.rmtree(left)
         yield
+
+
+def leftovers() -> list[Path]:
+    """What has no name of its own: a push makes it now, or was killed."""
+    return [path for folder in FOLDERS for path in folder.glob(f"{PART}*")]
+
+
+def size(folder: Path) -> int:
+    """Bytes of what is in a folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def look(_: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +117,8 @@ def look(_: dict[str, Any]) -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "glibc": libc.partition(" ")[2],
-        "free_bytes": shutil.disk_usage(folder).free,
+        # What a killed push has left will be removed.
+        "free_bytes": shutil.disk_usage(folder).free + sum(map(size, leftovers())),
         "environments": {name: bigdl_of(name) for name in names(ROOT / ENVIRONMENTS)},
         "jars": names(ROOT / JARS),
         "spark": spark.read_text().strip() if spark.exists() else "",
@@ -196,20 +208,26 @@ def unpack(pieces: Iterable[bytes], item: dict[str, Any]) -> None:
     for name, text in item["notes"].items():
         (part / name).write_text(text)
     command = ["tar", item["options"], "-", "--no-same-owner", "-C", str(part)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
+    # Not a pipe, which nobody reads meanwhile: of a full disk tar says so for every file.
+    with (
+        os.fdopen(os.memfd_create("errors"), "w+b") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors) as tar,
+    ):
         assert tar.stdin
-        assert tar.stderr
         try:
             with contextlib.suppress(BrokenPipeError):
                 for piece in pieces:
                     tar.stdin.write(piece)
             with contextlib.suppress(BrokenPipeError):
                 tar.stdin.close()
-            said = tar.stderr.read().decode(errors="replace")
+            tar.wait()
         except BaseException:
             tar.kill()
             raise
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
     if tar.returncode:
+        shutil.rmtree(part, ignore_errors=True)
         if "No space left" in said:
             raise OSError(errno.ENOSPC, "")
         raise HostError(f"tar failed: {(said.strip() or 'it said nothing').splitlines()[-1]}")
@@ -352,7 +370,7 @@ def judged(path: Path, why: str, wanted: dict[str, Any]) -> dict[str, Any]:
     used_at = (path / USED).stat().st_mtime
     if not why and used_at > wanted["before"]:
         why = "used lately"
-    size = sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
+    held = size(path)
     if not (why or wanted["dry_run"]):
         say(step=f"Removing {path.name}")
         gone = path.with_name(f"{PART}{path.name}")
@@ -360,7 +378,7 @@ def judged(path: Path, why: str, wanted: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(gone)
     return {
         "name": str(path),
-        "bytes": size,
+        "bytes": held,
         "used_at": used_at,
         "dropped": not why,
         "why": why,

@@ -4,6 +4,7 @@ Runs from a zip with job.webhdfs in it, on the environment's Python. Its one arg
 object; it prints lines as host.py does.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -59,14 +60,23 @@ class Publisher:
         part, final = f"{self._folder}/{PART}{name}", f"{self._folder}/{name}"
         if self._hdfs.status(final):
             return
+        try:
+            self._write(part, files, gunzip=gunzip)
+            self._hdfs.rename(part, final)
+        except HdfsError:
+            with contextlib.suppress(HdfsError):
+                self._hdfs.delete(part, recursive=True)
+            raise
+
+    def _write(self, part: str, files: dict[str, Path], *, gunzip: bool) -> None:
+        step = f"Writing {part.rpartition(PART)[2]} to HDFS"
         total = sum(file.stat().st_size for file in files.values())
-        say(step=f"Writing {name} to HDFS", done=0, total=total)
         done = 0
         for below, file in files.items():
             path = f"{part}/{below}" if below else part
             self._hdfs.write(
                 path,
-                _Pieces(file, f"Writing {name} to HDFS", done, total, gunzip=gunzip),
+                _Pieces(file, step, done, total, gunzip=gunzip),
                 replication=min(self._copies, COPIES_AT_FIRST),
                 overwrite=True,
             )
@@ -74,7 +84,6 @@ class Publisher:
             self._open_to_all(path, 0o644)
         if "" not in files:
             self._open_to_all(part, 0o755)
-        self._hdfs.rename(part, final)
 
     def replicate(self, names: list[str], bound_s: float) -> int:
         """Have as many copies as wanted, and wait until they are there; how many there are."""
@@ -111,6 +120,7 @@ class _Pieces:
 
     def __iter__(self) -> Iterator[bytes]:
         said_at = 0.0
+        say(step=self._step, done=self._before, total=self._total)
         with self._file.open("rb") as raw:
             source = gzip.GzipFile(fileobj=raw) if self._gunzip else raw
             while piece := source.read(CHUNK):
@@ -135,8 +145,7 @@ def publish(wanted: dict[str, Any]) -> dict[str, Any]:
             jars = sorted(Path(wanted["jars"]).glob("*.jar"))
             publisher.put(bigdl, {jar.name: jar for jar in jars})
         written = time.monotonic()
-        names = [name for name in (wanted["archive"], wanted["spark"], wanted["bigdl"]) if name]
-        copies = publisher.replicate(names, wanted["replicate_s"])
+        copies = publisher.replicate(wanted["names"], wanted["replicate_s"])
         return {
             "write_s": written - started,
             "replicate_s": time.monotonic() - written,
