@@ -17,8 +17,12 @@ from job.modes.cluster import HEAP_MB
 from job.modes.yarn import MASTER_MB, MASTER_OVERHEAD_MB
 from job.spec import ClusterSpec, JobSpec
 
-# A Python worker with its model, its infer requests and what Spark's JVM needs beside its heap.
-EXECUTOR_MB = 1536
+# Measured on YARN with the smallest model: 220 MiB of JVM, whose heap may still grow, 160 of Python
+# and 60 of the process that starts it. A model is held as read and as compiled, and its tensors.
+EXECUTOR_MB = 896
+TIMES_WEIGHTS = 5
+# Every host that the role spark was deployed to has it.
+LOCAL_SPARK = "local:/opt/spark/jars/*"
 ASK_S = 30.0
 # Until every executor must be there: a cold host unpacks the environment first.
 WAIT_S = 300.0
@@ -27,10 +31,10 @@ MASTER_PORT = 7077
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the user asks for; None leaves it to the planner."""
+    """What the user asks for, None where it is left to the planner; what an executor needs."""
 
     mode: str
-    engine: str
+    need_mb: int
     executors: int | None = None
     executor_cores: int | None = None
     memory_mb: int | None = None
@@ -39,9 +43,11 @@ class Wishes:
     @classmethod
     def of(cls, spec: JobSpec) -> "Wishes":
         """Those of a run."""
+        weights_mb = (spec.model / "model.bin").stat().st_size / 2**20
+        workers = spec.executor_cores or 1
         return cls(
             mode=spec.mode,
-            engine=spec.engine,
+            need_mb=EXECUTOR_MB + round(TIMES_WEIGHTS * weights_mb * workers),
             executors=spec.executors,
             executor_cores=spec.executor_cores,
             memory_mb=spec.executor_memory_mb,
@@ -72,26 +78,27 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     }
     if wishes.mode == "yarn":
         executors = _on_yarn(fleet, inventory, wishes)
+        hosts = _ask(fleet, inventory, executors.hosts, needs_spark=False)
         return ClusterSpec(
             master="yarn",
-            hosts=_facts(fleet, inventory, edge, executors.hosts),
+            hosts=hosts.facts,
             executors=executors.count,
             memory_mb=executors.memory_mb,
             reasons=executors.reasons,
             queue=wishes.queue,
             slot_resource=executors.slot_resource,
             archive=f"hdfs://{stored.archive}",
-            spark_jars=f"hdfs://{stored.spark}",
+            spark_jars=LOCAL_SPARK if hosts.same_spark else f"hdfs://{stored.spark}",
             orca_jars=tuple(f"hdfs://{jar}" for jar in stored.bigdl),
             **common,
         )
-    count, reasons, hosts = _on_standalone(fleet, inventory, wishes)
+    count, reasons, names = _on_standalone(fleet, inventory, wishes)
     master = inventory.first("spark_master")
     return ClusterSpec(
         master=f"spark://{master.name}:{MASTER_PORT}",
-        hosts=_facts(fleet, inventory, edge, hosts),
+        hosts=_ask(fleet, inventory, names, needs_spark=True).facts,
         executors=count,
-        memory_mb=wishes.memory_mb or EXECUTOR_MB,
+        memory_mb=wishes.memory_mb or wishes.need_mb,
         reasons=reasons,
         **common,
     )
@@ -117,7 +124,7 @@ def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
         memory_mb=wishes.memory_mb,
         cores=wishes.executor_cores or 1,
         executors=wishes.executors,
-        default_memory_mb=EXECUTOR_MB,
+        default_memory_mb=wishes.need_mb,
     )
 
 
@@ -125,26 +132,42 @@ def _login(fleet: Fleet, edge: Host) -> str:
     return fleet.run(edge, "id -un").check().stdout.strip()
 
 
-def _facts(
-    fleet: Fleet, inventory: Inventory, edge: Host, names: Sequence[str]
-) -> tuple[HostFacts, ...]:
-    """The facts of the hosts that are to work, who must be like the edge host where it matters."""
+@dataclass(frozen=True, kw_only=True)
+class _Hosts:
+    """The hosts that are to work. ``same_spark``: all have the edge host's Spark unpacked."""
+
+    facts: tuple[HostFacts, ...]
+    same_spark: bool
+
+
+def _ask(fleet: Fleet, inventory: Inventory, names: Sequence[str], *, needs_spark: bool) -> _Hosts:
+    """What the hosts say of themselves, who must be like the edge host where it matters."""
+    edge = inventory.first(EDGE)
     hosts = [inventory[name] for name in names]
-    asked = {host.name: host for host in (edge, *hosts)}.values()
-    answers = fleet.fan_out(asked, lambda host: call(fleet, host, "host", seconds=ASK_S))
-    for answer in answers.values():
+    asked = {host.name: host for host in (edge, *hosts)}
+    said: dict[str, dict[str, Any]] = {}
+    answers = fleet.fan_out(asked.values(), lambda host: call(fleet, host, "host", seconds=ASK_S))
+    for name, answer in answers.items():
         if isinstance(answer, ClusterError):
             raise answer
-    said: dict[str, dict[str, Any]] = answers  # type: ignore[assignment]
-    for host in hosts:
-        for field, what in (("machine", "processor"), ("spark", "Spark")):
-            ours, theirs = said[edge.name][field], said[host.name][field]
-            if ours != theirs:
-                raise ClusterError(
-                    f"{host.name} has another {what} than the driver's host {edge.name}"
-                    f" ({theirs or 'none'}, not {ours}): `cluster deploy` makes them alike."
-                )
-    return tuple(HostFacts(**said[host.name]["facts"]) for host in hosts)
+        said[name] = answer
+    ours = said[edge.name]
+    for name in names:
+        theirs = said[name]
+        if theirs["machine"] != ours["machine"]:
+            raise ClusterError(
+                f"{name} has a processor of another kind than {edge.name} ({theirs['machine']}, not"
+                f" {ours['machine']}): the environment of one does not run on the other."
+            )
+        if needs_spark and theirs["spark"] != ours["spark"]:
+            raise ClusterError(
+                f"{name} has another Spark than {edge.name}, where the driver runs: `cluster"
+                " deploy` makes them alike."
+            )
+    return _Hosts(
+        facts=tuple(HostFacts(**said[name]["facts"]) for name in names),
+        same_spark=all(said[name]["spark"] == ours["spark"] != "" for name in names),
+    )
 
 
 def _on_standalone(

@@ -36,12 +36,13 @@ class YarnMode(ClusterMode):
     def spark_conf(self, slots: int) -> dict[str, str]:
         """All that a container needs by reference, so that a host localises it once."""
         cluster = self.cluster
+        kind = "jars" if cluster.spark_jars.startswith("local:") else "archive"
         archives = (f"{cluster.archive}#{ENVIRONMENT}", f"hdfs://{self._model}#{MODEL}")
         overhead = self.worker_mb(slots=1)
         settings = super().spark_conf(slots) | {
             "spark.executor.instances": str(cluster.executors),
             "spark.executor.memoryOverhead": f"{overhead}m",
-            "spark.yarn.archive": cluster.spark_jars,
+            f"spark.yarn.{kind}": cluster.spark_jars,
             "spark.yarn.dist.archives": ",".join(archives),
             "spark.yarn.am.memory": f"{MASTER_MB}m",
             "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MB}m",
