@@ -6,8 +6,11 @@ import subprocess
 import time
 from typing import Any
 
+from cluster.inventory import Inventory
 from cluster.lab import cgroups, nspawn
 from cluster.places import repository
+from cluster.run.localisation import localised
+from cluster.ssh import Fleet
 from tests.scenarios.labs import OperatedLab, until
 from tests.test_readme import COMMANDS, ON_A_LAB
 
@@ -105,15 +108,20 @@ def test_spark_on_yarn_and_the_history_server(lab: OperatedLab, deployed: Any) -
 
 
 def test_a_host_holds_one_executor_that_asks_for_a_slot(lab: OperatedLab, deployed: Any) -> None:
-    # Small enough for two on a host; the job begins when three of the four asked for are there.
+    # Small enough for two on a host, and for the application master beside one on each; the job
+    # begins when three of the four asked for are there.
     settings = {
         "spark.yarn.executor.resource.executor-slot.amount": 1,
         "spark.executor.memory": "512m",
         "spark.executor.instances": 4,
+        "spark.yarn.am.memory": "256m",
+        "spark.yarn.am.memoryOverhead": "256m",
         "spark.scheduler.minRegisteredResourcesRatio": 0.75,
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "180s",
     }
     given = " ".join(f"--conf {name}={value}" for name, value in settings.items())
     pi = "/opt/spark/examples/src/main/python/pi.py"
+    began = time.time()
     said = lab.run("node1", f"spark-submit --master yarn {given} {pi} 3 2>&1")
     (application,) = set(re.findall(r"Submitted application (application_\d+_\d+)", said))
     history = "http://node1:18080/api/v1/applications"
@@ -126,6 +134,15 @@ def test_a_host_holds_one_executor_that_asks_for_a_slot(lab: OperatedLab, deploy
     executors = lab.fetch(f"{history}/{application}/allexecutors")
     hosts = [each["hostPort"].partition(":")[0] for each in executors if each["id"] != "driver"]
     assert sorted(hosts) == ["node1", "node2", "node3"]
+
+    # Each host had its files localised once, and its NodeManager tells when.
+    inventory = Inventory.load(lab.inventory)
+    with Fleet(inventory) as fleet:
+        found = localised(fleet, inventory.group("yarn_nodemanager"), ["pyspark.zip"], began)
+    assert [each.host for each in found] == ["node1", "node2", "node3"]
+    for each in found:
+        assert began < each.started_at < each.started_at + each.seconds < time.time()
+        assert each.bytes > 1_000_000
 
 
 def test_mapreduce_on_yarn_and_its_log(lab: OperatedLab, deployed: Any) -> None:

@@ -1,0 +1,125 @@
+"""The environment on HDFS: sent once, readable by all, whole or not there."""
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from cluster.env import store
+from tests.scenarios.labs import COMMAND, OperatedLab
+
+INVENTORY = "lab-yarn"
+OLD = "environment-0000000000000001.tar.gz"
+
+
+def push(lab: OperatedLab, *options: str) -> Any:
+    done = lab.cluster("env", "push", "--format", "json", *options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def on_hdfs(lab: OperatedLab, path: str) -> list[Any]:
+    url = f"http://node1:9870/webhdfs/v1{path}?op=LISTSTATUS"
+    listed: list[Any] = lab.fetch(url)["FileStatuses"]["FileStatus"]
+    return listed
+
+
+@pytest.fixture(scope="module")
+def pushed(lab: OperatedLab, deployed: Any) -> Any:
+    """What the first push told, which another was killed before."""
+    command = [COMMAND, "-i", str(lab.inventory), "env", "push", "--archive", "tar.gz"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr
+        next(line for line in killed.stderr if "Writing environment" in line)
+        time.sleep(0.3)
+        killed.kill()
+    return push(lab)
+
+
+def test_after_a_kill_the_push_makes_it_public(lab: OperatedLab, pushed: Any) -> None:
+    names = {each["pathSuffix"]: each for each in on_hdfs(lab, store.FOLDER)}
+    assert {name.partition("-")[0] for name in names} == {"environment", "spark", "bigdl"}
+    assert any(store.current() in name for name in names)
+    (jars,) = (name for name in names if name.startswith("bigdl"))
+    files = on_hdfs(lab, f"{store.FOLDER}/{jars}") + list(names.values())
+    for each in files:
+        is_file = each["type"] == "FILE"
+        assert each["permission"] == ("644" if is_file else "755")
+        assert each["replication"] == (3 if is_file else 0)
+    above = on_hdfs(lab, "/") + on_hdfs(lab, "/apps")
+    modes = {each["pathSuffix"]: each["permission"] for each in above}
+    assert (modes["apps"], modes["envs"]) == ("755", "755")
+    lab.run("node1", f"/opt/cluster/environments/{store.current()}/bin/python -c 'import httpx'")
+
+
+def test_the_archives_are_what_yarn_unpacks(lab: OperatedLab, pushed: Any) -> None:
+    names = [each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)]
+    (archive,) = (name for name in names if name.startswith("environment"))
+    (spark,) = (name for name in names if name.startswith("spark"))
+    listed = lab.run(
+        "node1",
+        f"cd /tmp && hdfs dfs -get {store.FOLDER}/{archive} a && tar -tf a ./bin/python"
+        f" || tar -tf a bin/python && hdfs dfs -get {store.FOLDER}/{spark} s &&"
+        " python3 -m zipfile -l s | tail -n +2 | wc -l && ls /opt/spark/jars/*.jar | wc -l; rm a s",
+    )
+    python, inside, jars = listed.split()
+    assert python.endswith("bin/python")
+    assert inside == jars
+
+
+def test_a_second_push_does_nothing(lab: OperatedLab, pushed: Any) -> None:
+    done = lab.cluster("env", "push")
+    assert done.stdout.startswith("Nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "sentence"),
+    [
+        ("-safemode enter", "-safemode leave", "HDFS is in safe mode"),
+        ("-setSpaceQuota 1g", "-clrSpaceQuota", "The quota of HDFS is used up"),
+    ],
+)
+def test_an_hdfs_that_takes_nothing_is_one_sentence(
+    lab: OperatedLab, pushed: Any, wrong: str, right: str, sentence: str
+) -> None:
+    quota = f" {store.FOLDER}" if "Quota" in wrong else ""
+    names = [each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)]
+    (spark,) = (name for name in names if name.startswith("spark"))
+    lab.run("node1", f"hdfs dfs -rm -skipTrash {store.FOLDER}/{spark}")
+    lab.run("node1", f"sudo -u hdfs hdfs dfsadmin {wrong}{quota}")
+    try:
+        done = lab.cluster("env", "push")
+    finally:
+        lab.run("node1", f"sudo -u hdfs hdfs dfsadmin {right}{quota}")
+    assert done.returncode == 1
+    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert {each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)} == set(names) - {spark}
+    # Only what is missing is made again.
+    assert push(lab)["hdfs"] == [spark]
+
+
+def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> None:
+    used = OLD.replace("1.tar", "2.tar")
+    lab.run(
+        "node1",
+        f"cd /tmp && echo old >old && for name in {OLD} {used}; do"
+        f" hdfs dfs -put old {store.FOLDER}/$name &&"
+        f" hdfs dfs -touch -t 20200101:000000 {store.FOLDER}/$name; done",
+    )
+    tag = f"--conf spark.yarn.tags={used.partition('.')[0]}"
+    pi = "/opt/spark/examples/src/main/python/pi.py 2000"
+    lab.run("node1", f"setsid spark-submit --master yarn {tag} {pi} </dev/null >/dev/null 2>&1 &")
+    for _ in range(120):
+        if "environment-" in json.dumps(lab.fetch("http://node1:8088/ws/v1/cluster/apps")):
+            break
+        time.sleep(0.5)
+    done = lab.cluster("env", "gc", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    judged = [each for each in json.loads(done.stdout)["judged"] if each["where"] == "HDFS"]
+    said = {each["name"].rpartition("/")[2]: each for each in judged}
+    assert [name for name, each in said.items() if each["dropped"]] == [OLD]
+    assert "uses it" in said[used]["why"]
+    left = {each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)}
+    assert left == set(said) - {OLD}
