@@ -15,8 +15,10 @@ from typing import Any
 
 from job import driver, report
 from job.errors import JobError, UsageError
+from job.origins import hdfs
 from job.parts import write_atomically
 from job.spec import ClusterSpec, JobSpec
+from job.webhdfs import WebHdfs
 
 RUN = "run"
 
@@ -69,6 +71,9 @@ def main(folder: Path) -> int:
             driver.run(JobSpec(**{**spec, **paths}, cluster=cluster), teller)
         teller.step("Writing the report")
         report.write(folder / RUN)
+        if request["publish"]:
+            teller.step(f"Putting the run directory on HDFS, as {request['publish']}")
+            _publish(folder / RUN, hdfs(cluster.namenode, cluster.user), request["publish"])
     except JobError as error:
         teller.say(state="failed", error=str(error), usage=isinstance(error, UsageError))
         return 1
@@ -77,6 +82,17 @@ def main(folder: Path) -> int:
         raise
     teller.say(state="finished")
     return 0
+
+
+def _publish(run: Path, files: WebHdfs, path: str) -> None:
+    """Put a run directory on HDFS, visible under its name when it is whole."""
+    above, _, name = path.rpartition("/")
+    part = f"{above}/.{name}.part"
+    files.delete(part, recursive=True)
+    for file in sorted(run.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            files.write(f"{part}/{file.relative_to(run)}", file.read_bytes())
+    files.rename(part, path)
 
 
 if __name__ == "__main__":

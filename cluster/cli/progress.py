@@ -1,6 +1,7 @@
 """Shows how a run goes: a bar on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Mapping
 from typing import Self
 
 import click
@@ -20,6 +21,7 @@ class ProgressListener(driver.Listener):
         self._quiet = quiet
         self._plain = not self._console.is_terminal
         self._said_at = 0.0
+        self._hosts = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -45,9 +47,16 @@ class ProgressListener(driver.Listener):
             click.echo(text, err=True)
         self._bar.update(self._task, description=text)
 
+    def hosts(self, tasks: Mapping[str, int]) -> None:
+        """Tasks by host, kept while nothing is known."""
+        if tasks:
+            counted = ", ".join(f"{host} {count}" for host, count in sorted(tasks.items()))
+            self._hosts = f", tasks: {counted}"
+
     def progress(self, progress: driver.Progress) -> None:
-        """Images done, images/s, time left."""
+        """Images done, images/s, tasks by host, time left."""
         rate = f"{progress.done / progress.seconds:.1f} images/s" if progress.done else ""
+        rate += self._hosts
         self._bar.update(
             self._task,
             description="Finding objects" if progress.done else None,

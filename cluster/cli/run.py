@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from cluster.inventory import Inventory
 from cluster.run import launch
 from job import driver, report
 from job.errors import UsageError
+from job.images.source import ON_HDFS, hdfs_path
 from job.model import Model
 from job.rundir import RunDirectory
 from job.spec import ENGINES, MODES, PRECISIONS, JobSpec
@@ -50,7 +52,11 @@ MEMORY = MemorySize()
 @click.option(
     "--input", "input_", metavar="PATH|GLOB", help="A folder, file, pattern, ZIP or video."
 )
-@click.option("--output", type=click.Path(path_type=Path), help="A new folder: the run directory.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A new folder: the run directory; on a cluster also hdfs:///PATH.",
+)
 @click.option("--engine", type=click.Choice(ENGINES), default="native", show_default=True)
 @click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="A name in models/, or a folder."
@@ -115,6 +121,7 @@ def run(
       cluster run --attach photos-20261126-101500-3f2a
     """
     listener = ProgressListener(quiet=format_ == "json")
+    publish = ""
     with listener:
         if resume_ is not None:
             for name in NOT_WITH_RESUME:
@@ -128,20 +135,23 @@ def run(
                 Inventory.load(ctx.obj), attach, _absolute(options["output"]), listener
             )
         else:
+            publish = _on_hdfs(options["mode"], options["output"])
+            if publish:
+                # Brought here to be shown, and gone then.
+                options["output"] = Path(ctx.with_resource(TemporaryDirectory()), "run")
             spec = _spec(**options)
             path = spec.output
             if spec.mode == "local":
                 result = driver.run(spec, listener)
             else:
-                result = launch.start(Inventory.load(ctx.obj), spec, listener)
+                result = launch.start(Inventory.load(ctx.obj), spec, listener, publish=publish)
         listener.step("Writing the report")
         found = report.write(path)
+    shown = f"{ON_HDFS}//{publish}" if publish else str(path)
     if format_ == "json":
-        click.echo(
-            json.dumps({"run": str(path), "counts": result["counts"], **found.data["verdict"]})
-        )
+        click.echo(json.dumps({"run": shown, "counts": result["counts"], **found.data["verdict"]}))
     else:
-        print_run(console, path, result, found.text)
+        print_run(console, path, result, found.text, shown=shown)
     if result["counts"]["missing"]:
         sys.exit(FAILED)
     if fail_on and found.verdict.straggler:
@@ -152,6 +162,15 @@ def _resume(inventory: Path, path: Path, listener: driver.Listener) -> dict[str,
     if RunDirectory(path).read()["mode"] == "local":
         return driver.resume(path, listener)
     return launch.resume(Inventory.load(inventory), path, listener)
+
+
+def _on_hdfs(mode: str | None, output: Path | None) -> str:
+    """The path of an --output on HDFS; empty where it is a folder of this machine."""
+    if not str(output).startswith(ON_HDFS):
+        return ""
+    if mode == "local":
+        raise UsageError(f"--output {output}: a run of --mode local writes to this machine")
+    return hdfs_path(str(output))
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -171,6 +190,11 @@ def _spec(
         if value is None:
             raise UsageError(f"--{option} is missing: see `cluster run --help` for examples")
     assert mode is not None and input_ is not None and output is not None
+    if mode == "local":
+        for option in ("executors", "executor_memory_mb", "queue"):
+            if options[option] is not None:
+                name = option.removesuffix("_mb").replace("_", "-")
+                raise UsageError(f"--{name} is for a cluster: --mode local has one executor")
     settings = {}
     for pair in conf:
         key, separator, value = pair.partition("=")
@@ -179,7 +203,7 @@ def _spec(
         settings[key] = value
     return JobSpec(
         mode=mode,
-        input=input_ if input_.startswith(launch.ON_HDFS) else str(Path(input_).absolute()),
+        input=input_ if input_.startswith(ON_HDFS) else str(Path(input_).absolute()),
         output=output.absolute(),
         model=Model.locate(model),
         conf=settings,

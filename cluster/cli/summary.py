@@ -18,8 +18,14 @@ SHORT = {"decode": "dec", "preprocess": "prep", "postprocess": "post"}
 ROWS = 30
 
 
-def print_run(console: Console, path: Path, run: Mapping[str, Any], verdict: str) -> None:
-    """Print the run in PATH: the first images, the errors, the places, the verdict line."""
+def print_run(
+    console: Console, path: Path, run: Mapping[str, Any], verdict: str, *, shown: str | None = None
+) -> None:
+    """Print the run in PATH: the first images, the errors, the places, the verdict line.
+
+    SHOWN is where it lies for the user, where that is not PATH.
+    """
+    shown = shown or str(path)
     columns = ["image_id", "kind", *(f"{stage}_ms" for stage in STAGES), "total_ms"]
     timings = pq.read_table(path / "timings.parquet", columns=columns)
     timings = timings.filter(pc.equal(timings["kind"], "image")).sort_by("image_id")
@@ -32,8 +38,8 @@ def print_run(console: Console, path: Path, run: Mapping[str, Any], verdict: str
         console.print(
             f"{missing} images are missing: finish them with `cluster run --resume {path}`"
         )
-    console.print(Text(f"Run directory: {path}"), soft_wrap=True)
-    console.print(Text(f"Report:        {path / 'report.html'}"), soft_wrap=True)
+    console.print(Text(f"Run directory: {shown}"), soft_wrap=True)
+    console.print(Text(f"Report:        {shown}/report.html"), soft_wrap=True)
     console.print(Text(f"Verdict:       {verdict}", style="bold"), soft_wrap=True)
 
 

@@ -122,7 +122,8 @@ class Follower:
         if late:
             raise ClusterError(
                 f"The driver on {self.run.edge.name} does not stop: see driver.log in"
-                f" {self.run.folder} there, and end it with `sudo systemctl kill --signal=KILL {self.run.unit}`."
+                f" {self.run.folder} there, and end it with `sudo systemctl kill --signal=KILL"
+                f" {self.run.unit}`."
             )
 
     def _end(self, status: Status) -> dict[str, Any]:
@@ -144,8 +145,13 @@ class Follower:
                 model=here["model"],
                 phases=self._phases(RunDirectory(self.output).read()),
             )
-            if state != "running":
+            if state != "running" and not (error and self.request["publish"]):
                 self.run.remove()
+        if error and self.request["publish"]:
+            error = (
+                f"{error}; the run directory is on {self.run.edge.name}, and not on HDFS: bring it"
+                f" here with `cluster run --attach {self.run.id} --output FOLDER`"
+            )
         if error:
             error = error.replace(f"{self.run.folder}/run", str(self.output))
             raise (UsageError if status.said.get("usage") else JobError)(error)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cluster.env.store import hdfs
 from cluster.inventory import EDGE, Inventory
 from cluster.run.code import Code
 from cluster.run.edge import EdgeRun
@@ -15,19 +16,20 @@ from cluster.run.follow import Follower, Hosts
 from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
-from job.images.source import Listing, list_images
+from job.errors import UsageError
+from job.images.source import ON_HDFS, Listing, list_images
 from job.model import Model
 from job.rundir import RunDirectory
-from job.spec import JobSpec
-
-ON_HDFS = "hdfs:"
+from job.spec import ClusterSpec, JobSpec
 
 
-def start(inventory: Inventory, spec: JobSpec, listener: Listener) -> dict[str, Any]:
+def start(
+    inventory: Inventory, spec: JobSpec, listener: Listener, *, publish: str = ""
+) -> dict[str, Any]:
     """Run SPEC, whose paths are those of this machine, on the inventory's cluster.
 
-    Gives run.json of the run directory, which is in ``spec.output`` then. Raises as
-    ``Follower.follow`` and ``survey``.
+    Gives run.json of the run directory, which is in ``spec.output`` then, and on HDFS at PUBLISH
+    where that is not empty. Raises as ``Follower.follow`` and ``survey``.
     """
     model = Model.load(spec.model)
     listing = None
@@ -40,6 +42,8 @@ def start(inventory: Inventory, spec: JobSpec, listener: Listener) -> dict[str, 
         run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(spec.output.name))
         listener.step(f"Asking the hosts of {inventory.path}")
         cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
+        if publish:
+            _refuse_taken(fleet, inventory, cluster, publish)
         for reason in cluster.reasons:
             listener.step(reason)
         spec.output.mkdir(parents=True, exist_ok=True)
@@ -55,6 +59,7 @@ def start(inventory: Inventory, spec: JobSpec, listener: Listener) -> dict[str, 
             "spec": fields,
             "cluster": dataclasses.asdict(cluster),
             "resume": False,
+            "publish": publish,
             "here": here,
         }
         return _begin(run, inventory, request, cluster.environment, listener)
@@ -88,7 +93,12 @@ def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, An
             listener.step(f"Sending the input to {run.edge.name}")
             remote["input"] = _send_input(run, spec, listing)
         run.send_run(path, **remote)
-        request = {"cluster": dataclasses.asdict(cluster), "resume": True, "here": here}
+        request = {
+            "cluster": dataclasses.asdict(cluster),
+            "resume": True,
+            "publish": "",
+            "here": here,
+        }
         return _begin(run, inventory, request, cluster.environment, listener)
 
 
@@ -99,8 +109,21 @@ def attach(
     with Fleet(inventory) as fleet:
         run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=run_id)
         request = run.request()
+        if output is None and request["publish"]:
+            raise UsageError(
+                f"--attach {run_id}: its results go to hdfs:{request['publish']}; say by --output"
+                " in which new folder you want them here, too."
+            )
         output = output or Path(request["here"]["output"])
         return output, _follower(run, inventory, request, output, listener).follow()
+
+
+def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path: str) -> None:
+    files = hdfs(fleet, inventory, cluster.user)
+    if files is None:
+        raise UsageError(f"--output hdfs:{path}: {inventory.path} has no HDFS.")
+    if files.status(path):
+        raise UsageError(f"--output hdfs:{path} is there already: name another.")
 
 
 def _begin(

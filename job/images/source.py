@@ -30,6 +30,9 @@ VIDEOS = frozenset({
 })
 # fmt: on
 
+ON_HDFS = "hdfs:"
+"""How an input or output on HDFS begins."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRef:
@@ -99,9 +102,7 @@ def listing_of(files: WebHdfs, source: str) -> Listing:
 
     Images alone: videos and ZIPs are ignored there. Raises as ``list_images``.
     """
-    path = "/" + source.partition(":")[2].lstrip("/").partition("/")[2]
-    if source.startswith("hdfs:///"):
-        path = source.removeprefix("hdfs://")
+    path = hdfs_path(source)
     parts = PurePosixPath(path).parts
     fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
     root = str(PurePosixPath(*fixed))
@@ -126,6 +127,14 @@ def listing_of(files: WebHdfs, source: str) -> Listing:
         raise JobError(f"no image in {source!r} ({len(ignored)} other files): name images")
     images.sort(key=lambda image: image.image_id)
     return Listing(images=tuple(images), ignored=tuple(ignored))
+
+
+def hdfs_path(source: str) -> str:
+    """The path of hdfs:///a/b, hdfs:/a/b or hdfs://namenode:8020/a/b; a cluster has one HDFS."""
+    rest = source.removeprefix("hdfs:")
+    if rest.startswith("//"):
+        rest = "/" + rest[2:].partition("/")[2]
+    return "/" + rest.strip("/")
 
 
 def _walk_hdfs(files: WebHdfs, folder: str) -> Iterator[FileStatus]:

@@ -12,7 +12,7 @@ from pyspark import SparkContext
 
 from job.errors import JobError
 from job.host import HostFacts
-from job.images.source import ImageRef, Listing, list_images, listing_of
+from job.images.source import ON_HDFS, ImageRef, Listing, list_images, listing_of
 from job.model import Model
 from job.modes.base import Mode, Tell
 from job.origins import Driver, Hdfs, Origin, hdfs
@@ -29,7 +29,6 @@ POLL_S = 0.2
 # Executors that are not there so long after the one before are not waited for.
 LATE_S = 60.0
 MODEL = "model"
-ON_HDFS = "hdfs:"
 GATHER_EVERY_S = 2.0
 
 
