@@ -132,6 +132,8 @@ class Fleet:
                 " it waits for."
             ) from error
         except (OSError, EOFError, paramiko.SSHException, ThreadException) as error:
+            # The next command tries a new connection.
+            self._connections[host.name].close()
             raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
         # Paramiko's exit status where the connection ended without one.
         if done.exited == -1:
@@ -202,6 +204,7 @@ class Fleet:
                 " what it waits for."
             ) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
+            self._connections[host.name].close()
             raise SshError(f"{_lost(host, command)}: {_first_line(error)}") from error
 
     def fan_out(
@@ -384,6 +387,8 @@ class _Connection:
             self.close()
             raise SshError(sentence) from error
         self._fabric.transport.set_keepalive(KEEPALIVE_S)
+        # On a connection whose host has gone Paramiko would wait for an hour.
+        self._fabric.transport.channel_timeout = CONNECT_TIMEOUT_S
 
     def _proxy_command(self) -> str | None:
         """The shell command whose input and output are the connection, where there is one."""

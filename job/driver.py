@@ -35,6 +35,8 @@ from job.timing import ImageRecord
 Records = Callable[[Work, "RDD[ImageRef]", Path], "RDD[Worker | ImageRecord]"]
 ENGINES: Mapping[str, Records] = {"native": native.records, "orca": orca.records}
 POLL_S = 0.3
+# What is missing after this many is missing.
+PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,7 @@ class _Session:
 
     def _work(self, images: Sequence[ImageRef], processed: set[str]) -> dict[str, Any]:
         todo = [image for image in images if image.image_id not in processed]
-        order = plan(
-            todo,
-            slots=self.slots,
-            engine=self.spec.engine,
-            partitions=self.spec.partitions,
-            speeds=[facts.cpus_quota for facts in self.hosts],
-        )
+        order = self._plan(todo)
         record = self._describe(order)
         record["counts"] |= {"images": len(images), "resumed": len(processed)}
         self.run.write(record)
@@ -178,6 +174,15 @@ class _Session:
             raise self._explained(failure, record) from failure
         return record
 
+    def _plan(self, images: Sequence[ImageRef]) -> Plan:
+        return plan(
+            images,
+            slots=self.slots,
+            engine=self.spec.engine,
+            partitions=self.spec.partitions,
+            speeds=[facts.cpus_quota for facts in self.hosts],
+        )
+
     @contextlib.contextmanager
     def _sampled(self, samples: list[Row]) -> Iterator[None]:
         """Sample this host into SAMPLES, where the driver is all there is."""
@@ -211,25 +216,36 @@ class _Session:
                 session=self.number,
                 origin=self.mode.origin(),
                 sink=self.mode.sink(context),
-                overlays=self.run.overlays if self.spec.overlays else None,
+                overlays=self.run.overlays if self.spec.overlays and not self.mode.remote else None,
                 flush_seconds=self.spec.flush_seconds,
                 instrumentation=self.spec.instrumentation,
                 memory_mb=self.mode.worker_mb(self.slots),
                 sampling=self.spec.instrumentation and self.mode.remote,
             )
             tell("Loading the model")
-            refs = context.parallelize(tasks, len(tasks)).flatMap(lambda task: task)
-            reports = ENGINES[self.spec.engine](work, refs, self.model.xml).mapPartitions(
-                functools.partial(write_parts, work)
-            )
-            try:
-                self._collect(context, reports, total=len(images))
-            finally:
-                self.mode.gather(last=True)
+            for _ in range(PASSES):
+                try:
+                    self._collect(context, self._reports(context, work, tasks), len(images))
+                finally:
+                    self.mode.gather()
+                # A host that is lost takes along what it had ended and not yet handed over.
+                processed = self.run.processed()
+                left = [ref for task in tasks for ref in task if ref.image_id not in processed]
+                if not left:
+                    break
+                tell(f"{len(left)} results were lost with a host: doing these images again")
+                tasks = list(self._plan(left).tasks)
             self.phases += of_tasks(self.reports, submitted_at, came)
         return settings
 
-    def _collect(self, context: SparkContext, reports: "RDD[TaskReport]", *, total: int) -> None:
+    def _reports(
+        self, context: SparkContext, work: Work, tasks: Sequence[Sequence[ImageRef]]
+    ) -> "RDD[TaskReport]":
+        refs = context.parallelize(tasks, len(tasks)).flatMap(lambda task: task)
+        records = ENGINES[self.spec.engine](work, refs, self.model.xml)
+        return records.mapPartitions(functools.partial(write_parts, work))
+
+    def _collect(self, context: SparkContext, reports: "RDD[TaskReport]", total: int) -> None:
         """Wait for the tasks, telling the progress; an interrupt cancels them."""
         with ThreadPoolExecutor(1, thread_name_prefix="collect") as pool:
             collected = pool.submit(reports.collect)
@@ -237,14 +253,14 @@ class _Session:
             try:
                 while not collected.done():
                     wait([collected], timeout=POLL_S)
-                    self.mode.gather()
-                    done = self.run.progress() - before
+                    # A task that is tried again hands some images over twice.
+                    done = min(self.run.progress() - before, total)
                     self.listener.progress(Progress(done, total, time.monotonic() - began))
             except BaseException:
                 context.cancelAllJobs()
                 raise
             try:
-                self.reports = collected.result()
+                self.reports += collected.result()
             except Py4JJavaError as error:
                 raise JobError(_spark_reason(error)) from error
 

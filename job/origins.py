@@ -112,9 +112,13 @@ class Driver:
 
 
 @functools.cache
-def hdfs(namenode: str, user: str) -> WebHdfs:
-    """The HDFS of a NameNode's web address (host:port), for a user; one connection a process."""
-    return WebHdfs(httpx.Client(base_url=f"http://{namenode}", trust_env=False), user)
+def hdfs(namenode: str, user: str, *, patient: bool = True) -> WebHdfs:
+    """The HDFS of a NameNode's web address (host:port), for a user; one connection a process.
+
+    One that is not patient asks no DataNode twice.
+    """
+    client = httpx.Client(base_url=f"http://{namenode}", trust_env=False)
+    return WebHdfs(client, user) if patient else WebHdfs(client, user, waits_s=())
 
 
 @functools.cache

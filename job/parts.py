@@ -52,7 +52,9 @@ class HdfsSink:
         """Write it under a temporary name, then rename it."""
         files = hdfs(self.namenode, self.user)
         temporary = f"{self.folder}/.{name}"
-        files.write(temporary, text.encode(), overwrite=True)
+        # One copy, which HDFS makes where the writer is: no other host can hold it up. Lost with
+        # the host, its images are done again.
+        files.write(temporary, text.encode(), replication=1, overwrite=True)
         files.rename(temporary, f"{self.folder}/{name}")
 
 

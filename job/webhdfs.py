@@ -72,9 +72,13 @@ class WebHdfs:
     wait for an answer bounded by ``TIMEOUT``.
     """
 
-    def __init__(self, client: httpx.Client, user: str) -> None:
+    def __init__(
+        self, client: httpx.Client, user: str, *, waits_s: tuple[float, ...] = WAITS_S
+    ) -> None:
+        """``waits_s``: before each further try."""
         self._client = client
         self._user = user
+        self._waits_s = waits_s
 
     def status(self, path: str) -> FileStatus | None:
         """What is known of a file or folder; None where there is none."""
@@ -249,7 +253,7 @@ class WebHdfs:
         """What an attempt gives; it is told the DataNodes that failed before, by address."""
         excluded: dict[str, str] = {}
         lost: _LostError | None = None
-        for wait in (*WAITS_S, None):
+        for wait in (*self._waits_s, None):
             try:
                 return attempt(excluded)
             except _LostError as error:

@@ -72,8 +72,8 @@ class Mode(ABC):
         """Where executors hand their parts to."""
         return FolderSink(self.run.parts)
 
-    def gather(self, *, last: bool = False) -> None:  # noqa: B027  (parts may be there at once)
-        """Bring the parts that are there into the run directory; called again and again."""
+    def gather(self) -> None:  # noqa: B027  (parts may be there at once)
+        """Bring all parts that executors have handed over into the run directory."""
 
     def started(self, context: SparkContext, tell: Tell) -> Mapping[str, float]:
         """Wait for the executors, for a bounded time; when each came, by its host."""

@@ -1,9 +1,12 @@
 """What standalone and YARN have in common: one executor on each host, the driver on the edge."""
 
+import contextlib
 import tarfile
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +24,7 @@ from job.parts import DriverSink, HdfsSink, Sink, WrittenParts, write_atomically
 from job.rundir import RunDirectory
 from job.server import FileServer
 from job.spec import ClusterSpec, JobSpec
-from job.webhdfs import HdfsError, WebHdfs
+from job.webhdfs import FileStatus, HdfsError, WebHdfs
 
 # The executor's JVM hands rows to Python and back; what computes is Python, beside its heap.
 HEAP_MB = 512
@@ -30,6 +33,7 @@ POLL_S = 0.2
 LATE_S = 60.0
 MODEL = "model"
 GATHER_EVERY_S = 2.0
+READERS = 8
 
 
 class ClusterMode(Mode):
@@ -46,7 +50,7 @@ class ClusterMode(Mode):
         self.cluster: ClusterSpec = spec.cluster
         self._server: FileServer | None = None
         self._gathered: set[str] = set()
-        self._gathered_at = 0.0
+        self._ended = threading.Event()
 
     @property
     def hdfs(self) -> WebHdfs | None:
@@ -56,10 +60,12 @@ class ClusterMode(Mode):
 
     def __exit__(self, *_: object) -> None:
         """Stop serving files; remove the run's own folder from HDFS."""
+        self._ended.set()
         if self._server:
             self._server.close()
-        if self.hdfs:
-            self.hdfs.delete(self.cluster.folder, recursive=True)
+        with contextlib.suppress(HdfsError):
+            if self.hdfs:
+                self.hdfs.delete(self.cluster.folder, recursive=True)
 
     def hosts(self) -> Sequence[HostFacts]:
         """As the operator's side has asked them."""
@@ -152,23 +158,35 @@ class ClusterMode(Mode):
         """A folder of HDFS, or the driver."""
         if self.hdfs:
             self.hdfs.make_folder(self._parts)
+            threading.Thread(target=self._keep_gathering, daemon=True).start()
             return HdfsSink(self.cluster.namenode, self.cluster.user, self._parts)
         return DriverSink(context.accumulator([], WrittenParts(self.run.parts)))
 
-    def gather(self, *, last: bool = False) -> None:
-        """Copy new parts from HDFS, every other second and at the end."""
-        if not self.hdfs or not (last or time.monotonic() - self._gathered_at > GATHER_EVERY_S):
-            return
-        try:
-            for part in self.hdfs.list(self._parts):
-                if part.name not in self._gathered and not part.name.startswith("."):
-                    text = self.hdfs.read(part.path).decode()
-                    write_atomically(self.run.parts / part.name, text)
-                    self._gathered.add(part.name)
-        except HdfsError:
-            if last:
-                raise
-        self._gathered_at = time.monotonic()
+    def gather(self) -> None:
+        """Copy what is left of the parts from HDFS."""
+        if self.hdfs:
+            self._copy_parts(patient=True)
+
+    def _keep_gathering(self) -> None:
+        while not self._ended.wait(GATHER_EVERY_S):
+            self._copy_parts(patient=False)
+
+    def _copy_parts(self, *, patient: bool) -> None:
+        files = hdfs(self.cluster.namenode, self.cluster.user, patient=patient)
+
+        def copy(part: FileStatus) -> None:
+            with contextlib.suppress(HdfsError):
+                write_atomically(self.run.parts / part.name, files.read(part.path).decode())
+                self._gathered.add(part.name)
+
+        # What cannot be had, for its host stands still, is asked for again the next time.
+        with contextlib.suppress(HdfsError), ThreadPoolExecutor(READERS) as pool:
+            new = [
+                part
+                for part in files.list(self._parts)
+                if part.name not in self._gathered and not part.name.startswith(".")
+            ]
+            list(pool.map(copy, new))
 
     @abstractmethod
     def trouble(self) -> str:
