@@ -13,6 +13,7 @@ from cluster.inventory import EDGE, Inventory
 from cluster.run.code import Code
 from cluster.run.edge import EdgeRun
 from cluster.run.follow import Follower, Hosts
+from cluster.run.overlays import draw
 from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
@@ -37,6 +38,8 @@ def start(
         listing = list_images(spec.input)
         ignored = f", {len(listing.ignored)} other files ignored" if listing.ignored else ""
         listener.step(f"Found {len(listing.images)} images{ignored}")
+    elif spec.overlays:
+        raise UsageError("--overlays goes not with an input on HDFS: images are drawn on here.")
     RunDirectory.check_new(spec.output)
     with Fleet(inventory) as fleet:
         run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(spec.output.name))
@@ -62,7 +65,11 @@ def start(
             "publish": publish,
             "here": here,
         }
-        return _begin(run, inventory, request, cluster.environment, listener)
+        record = _begin(run, inventory, request, cluster.environment, listener)
+    if spec.overlays and listing:
+        listener.step("Drawing what was found")
+        draw(spec.output, listing, dict(zip(model.category_ids, model.class_names, strict=True)))
+    return record
 
 
 def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -49,7 +49,9 @@ class ClusterMode(Mode):
         assert spec.cluster is not None, "the operator's side says what cluster it is"
         self.cluster: ClusterSpec = spec.cluster
         self._server: FileServer | None = None
-        self._gathered: set[str] = set()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="parts")
+        self._copies: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
         self._ended = threading.Event()
 
     @property
@@ -61,6 +63,7 @@ class ClusterMode(Mode):
     def __exit__(self, *_: object) -> None:
         """Stop serving files; remove the run's own folder from HDFS."""
         self._ended.set()
+        self._readers.shutdown(wait=False, cancel_futures=True)
         if self._server:
             self._server.close()
         with contextlib.suppress(HdfsError):
@@ -165,28 +168,29 @@ class ClusterMode(Mode):
     def gather(self) -> None:
         """Copy what is left of the parts from HDFS."""
         if self.hdfs:
-            self._copy_parts(patient=True)
+            self._copy_parts()
+            wait(self._copies.values())
+            # Of those that could not be had, another try.
+            self._copy_parts()
+            wait(self._copies.values())
 
     def _keep_gathering(self) -> None:
         while not self._ended.wait(GATHER_EVERY_S):
-            self._copy_parts(patient=False)
+            self._copy_parts()
 
-    def _copy_parts(self, *, patient: bool) -> None:
-        files = hdfs(self.cluster.namenode, self.cluster.user, patient=patient)
+    def _copy_parts(self) -> None:
+        """Begin to copy parts that are new or could not be had; one that hangs holds no other."""
+        files = hdfs(self.cluster.namenode, self.cluster.user, patient=False)
 
         def copy(part: FileStatus) -> None:
-            with contextlib.suppress(HdfsError):
-                write_atomically(self.run.parts / part.name, files.read(part.path).decode())
-                self._gathered.add(part.name)
+            write_atomically(self.run.parts / part.name, files.read(part.path).decode())
 
-        # What cannot be had, for its host stands still, is asked for again the next time.
-        with contextlib.suppress(HdfsError), ThreadPoolExecutor(READERS) as pool:
-            new = [
-                part
-                for part in files.list(self._parts)
-                if part.name not in self._gathered and not part.name.startswith(".")
-            ]
-            list(pool.map(copy, new))
+        with contextlib.suppress(HdfsError), self._lock:
+            for part in files.list(self._parts):
+                before = self._copies.get(part.name)
+                if part.name.startswith(".") or (before and not _failed(before)):
+                    continue
+                self._copies[part.name] = self._readers.submit(copy, part)
 
     @abstractmethod
     def trouble(self) -> str:
@@ -224,6 +228,10 @@ class ClusterMode(Mode):
     def orca_jars(self) -> Sequence[Path]:
         """BigDL's jars on the driver's own host."""
         return sorted(Path(self.cluster.orca_folder).glob("*.jar"))
+
+
+def _failed(copy: "Future[None]") -> bool:
+    return copy.done() and copy.exception() is not None
 
 
 def model_archive(digest: str) -> str:

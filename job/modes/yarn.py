@@ -47,6 +47,8 @@ class YarnMode(ClusterMode):
             "spark.yarn.am.memory": f"{MASTER_MB}m",
             "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MB}m",
             "spark.yarn.maxAppAttempts": "1",
+            # Spark gives up after two for each executor, which an image that kills can cause alone.
+            "spark.yarn.max.executor.failures": str(10 * cluster.executors),
             "spark.yarn.tags": ",".join(cluster.tags),
             "spark.yarn.scheduler.heartbeat.interval-ms": "1000",
         }

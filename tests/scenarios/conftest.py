@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,37 +17,78 @@ from job.errors import JobError
 from tests.scenarios.labs import OperatedLab
 
 
-@pytest.fixture(scope="module")
-def lab(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OperatedLab]:
-    """The machines of a copy of the inventory that the test file names in INVENTORY."""
-    folder = tmp_path_factory.mktemp("inventory") / request.module.INVENTORY
-    shutil.copytree(
-        repository() / "inventory" / request.module.INVENTORY,
-        folder,
-        ignore=shutil.ignore_patterns(".lab", "lab.yml"),
-    )
-    inventory = Inventory.load(folder)
-    can_run(inventory)
-    own = OperatedLab(
-        inventory=folder,
-        environment={"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))},
-        edge=inventory.first("edge").name,
-    )
-    try:
-        up = own.cluster("lab", "up")
+@dataclass
+class OneLab:
+    """The lab that is up; at most one, which test files of one inventory in a row share."""
+
+    new_folder: Callable[[str], Path]
+    inventory: str = ""
+    lab: OperatedLab | None = None
+    told: Any = None  # by the first deployment
+
+    def of(self, inventory: str) -> OperatedLab:
+        """The machines of a copy of a shipped inventory."""
+        if self.lab is None or self.inventory != inventory:
+            self.down()
+            self._up(inventory)
+        assert self.lab
+        return self.lab
+
+    def _up(self, inventory: str) -> None:
+        folder = self.new_folder("inventory") / inventory
+        shutil.copytree(
+            repository() / "inventory" / inventory,
+            folder,
+            ignore=shutil.ignore_patterns(".lab", "lab.yml"),
+        )
+        loaded = Inventory.load(folder)
+        can_run(loaded)
+        self.inventory, self.told = inventory, None
+        self.lab = OperatedLab(
+            inventory=folder,
+            environment={"XDG_STATE_HOME": str(self.new_folder("state"))},
+            edge=loaded.first("edge").name,
+        )
+        up = self.lab.cluster("lab", "up")
         assert up.returncode == 0, up.stderr
-        yield own
+
+    def down(self) -> None:
+        """Take it down."""
+        if self.lab is not None:
+            down = self.lab.cluster("lab", "down")
+            self.lab = None
+            assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture(scope="session")
+def one_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneLab]:
+    """Whatever is up at the end is taken down."""
+    one = OneLab(tmp_path_factory.mktemp)
+    try:
+        yield one
     finally:
-        down = own.cluster("lab", "down")
-    assert down.returncode == 0, down.stderr
+        one.down()
 
 
 @pytest.fixture(scope="module")
-def deployed(lab: OperatedLab) -> Any:
+def lab(request: pytest.FixtureRequest, one_lab: OneLab) -> OperatedLab:
+    """The machines of a copy of the inventory that the test file names in INVENTORY."""
+    return one_lab.of(request.module.INVENTORY)
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: OperatedLab, one_lab: OneLab) -> Any:
     """What the first deployment told."""
-    return lab.deploy()
+    if one_lab.told is None:
+        one_lab.told = lab.deploy()
+    return one_lab.told
+
+
+@pytest.fixture(scope="module")
+def pushed(lab: OperatedLab, deployed: Any) -> None:
+    """The environment is on the cluster."""
+    done = lab.cluster("env", "push")
+    assert done.returncode == 0, done.stderr
 
 
 def can_run(inventory: Inventory) -> None:

@@ -1,0 +1,216 @@
+"""``cluster run --mode yarn`` on three machines: results, and what may happen to the machines."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.labs import OperatedLab, until
+from tests.scenarios.running import (
+    SAMPLES,
+    Machine,
+    Running,
+    assert_complete,
+    assert_same,
+    local_run,
+    many,
+    run_json,
+    timings,
+)
+
+INVENTORY = "lab-yarn"
+HOSTS = ["node1", "node2", "node3"]
+# Enough that a fault comes in the middle: some 20 s of work.
+IMAGES = 600
+# On executors before anything else of theirs: some images kill who decodes them.
+POISON = """
+import os, time
+from PIL import Image
+decode = Image.open
+def poisoned(file, *options, **more):
+    end = file.getvalue()[-6:]
+    if end == b"CRASH!":
+        os.kill(os.getpid(), 11)
+    if end == b"MEMORY":
+        hoard = bytearray(2 * 2**30)
+        time.sleep(20)
+    return decode(file, *options, **more)
+Image.open = poisoned
+"""
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return local_run(tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return many(tmp_path_factory.mktemp("input") / "photos", IMAGES)
+
+
+def start(lab: OperatedLab, source: Path | str, output: Path | str, *more: str) -> Running:
+    return Running(lab, ["--mode", "yarn", "--input", str(source), "--output", str(output), *more])
+
+
+@pytest.mark.parametrize("engine", ["native", "orca"])
+def test_every_host_works_and_finds_what_local_mode_finds(
+    lab: OperatedLab, pushed: Any, local: Path, tmp_path: Path, engine: str
+) -> None:
+    output = tmp_path / "run"
+    assert start(lab, SAMPLES, output, "--engine", engine).end() == 0
+    assert_same(output, local)
+    run = run_json(output)
+    assert (run["status"], run["input"]) == ("finished", str(SAMPLES))
+    assert [host["host"] for host in run["hosts"]] == HOSTS
+    assert {row["host"] for row in timings(output)} == set(HOSTS)
+    # One executor on each host.
+    places = {(row["host"], row["executor_id"]) for row in timings(output)}
+    assert len(places) == len(HOSTS)
+    assert any("one on each host" in reason for reason in run["plan"]["reasons"])
+    phases = Counter(phase["name"] for phase in run["phases"])
+    assert phases["submit"] == phases["write"] == 1
+    assert all(phases[name] >= 3 for name in ("executor_start", "model_load", "steady")), phases
+    assert (output / "report.html").stat().st_size > 10_000
+    assert list((output / "spark-events").iterdir())
+
+
+def test_killed_processes_and_a_cut_connection_cost_no_result(
+    lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    running = start(lab, photos, output)
+    running.until_done(30)
+    Machine(lab, "node2").kill_executor()
+    lab.kill("node3", ["yarn-nodemanager"])
+    lab.kill("node1", ["hdfs-datanode"])
+    # The operator's ssh, which cluster run has started.
+    mine = ["pgrep", "-P", str(running.process.pid)]
+    for process in subprocess.run(mine, capture_output=True, text=True, check=True).stdout.split():
+        os.killpg(int(process), signal.SIGKILL)
+    assert running.end() == 0
+    assert_complete(output, IMAGES)
+    assert any(row["attempt"] > 0 for row in timings(output))
+
+
+@pytest.mark.parametrize("fault", ["frozen for 60 s", "cut off", "disk full"])
+def test_a_host_in_trouble_costs_no_result(
+    lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path, fault: str
+) -> None:
+    output, machine = tmp_path / "run", Machine(lab, "node3")
+    running = start(lab, photos, output)
+    running.until_done(30)
+    with ExitStack() as stack:
+        began = time.monotonic()
+        if fault == "disk full":
+            stack.enter_context(machine.disk_full("/data/yarn/local"))
+        elif fault == "cut off":
+            stack.enter_context(machine.cut_off())
+        else:
+            with machine.frozen():
+                time.sleep(60)
+        assert running.end() == 0
+        print(f"{fault}: {time.monotonic() - began:.0f} s until the end")
+    assert_complete(output, IMAGES)
+    lab.until_ready()
+
+
+def test_images_that_kill_are_lines_in_errors(
+    lab: OperatedLab, pushed: Any, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "photos", tmp_path / "run"
+    many(source, 24)
+    for name, end in (("0005.jpg", b"CRASH!"), ("0011.jpg", b"MEMORY")):
+        path = source / name
+        path.write_bytes(path.read_bytes() + end)
+    for host in HOSTS:
+        lab.run(host, f"mkdir -p /tmp/poison; cat > /tmp/poison/sitecustomize.py <<'E'\n{POISON}E")
+    running = start(lab, source, output, "--conf", "spark.executorEnv.PYTHONPATH=/tmp/poison")
+    assert running.end() == 0
+    counts = run_json(output)["counts"]
+    assert (counts["done"], counts["errors"], counts["missing"]) == (22, 2, 0)
+    lines = map(json.loads, (output / "errors.jsonl").read_text(encoding="utf-8").splitlines())
+    said = {line["image"]: line["message"] for line in lines}
+    assert "SIGSEGV" in said["0005.jpg"]
+    assert "MemoryError" in said["0011.jpg"]
+
+
+def test_a_run_goes_on_alone_is_stopped_and_finished(
+    lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    running = start(lab, photos, output)
+    running.until_done(1)
+    running.process.kill()
+    running.end()
+    attached = Running(lab, ["--attach", running.id])
+    until(lambda: "" if attached.said else "the first word of the run")
+    attached.process.send_signal(signal.SIGINT)
+    assert attached.end() == 1
+    stopped = run_json(output)["counts"]
+    assert stopped["missing"] > 0
+    assert any("--resume" in line for line in attached.said)
+    assert Running(lab, ["--resume", str(output)]).end() == 0
+    assert_complete(output, IMAGES)
+    assert run_json(output)["counts"]["resumed"] == IMAGES - stopped["missing"]
+    assert lab.run("node1", "ls /data/runs") == ""
+
+
+def test_input_and_output_stay_on_hdfs(
+    lab: OperatedLab, pushed: Any, local: Path, tmp_path: Path
+) -> None:
+    put = f"tar -C {SAMPLES} -cf - . | ssh -F {lab.inventory}/.lab/ssh_config node1"
+    put += " 'mkdir -p /tmp/in && tar -C /tmp/in -xf - && hdfs dfs -put -f /tmp/in /tmp/'"
+    subprocess.run(put, shell=True, check=True)
+    running = start(lab, "hdfs:///tmp/in", "hdfs:///tmp/out")
+    assert running.end() == 0
+    assert "Run directory: hdfs:///tmp/out" in running.said
+    lab.run("node1", "hdfs dfs -get /tmp/out /tmp/out && chmod -R a+r /tmp/out")
+    output = tmp_path / "run"
+    output.mkdir()
+    fetch = f"ssh -F {lab.inventory}/.lab/ssh_config node1 tar -C /tmp/out -cf - ."
+    subprocess.run(f"{fetch} | tar -C {output} -xf -", shell=True, check=True)
+    assert_same(output, local)
+    again = start(lab, "hdfs:///tmp/in/scenes/*.jpg", "hdfs:///tmp/out")
+    assert again.end() == 2
+    assert "there already" in again.said[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--executors", "9"], "--executors 9: YARN's hosts can hold 3"),
+        (["--executor-memory", "90g"], "the largest host, node"),
+        (["--queue", "nosuch"], "--queue nosuch: YARN has no such queue; it has default"),
+    ],
+)
+def test_what_yarn_cannot_give_is_one_sentence(
+    lab: OperatedLab, pushed: Any, tmp_path: Path, options: Sequence[str], sentence: str
+) -> None:
+    running = start(lab, SAMPLES, tmp_path / "run", *options)
+    assert running.end() == 2
+    assert sentence in running.said[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_machine_powered_off_costs_no_result_and_is_noticed(
+    lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    running = start(lab, photos, output)
+    running.until_done(30)
+    at = time.monotonic()
+    Machine(lab, "node3").power_off()
+    assert running.end() == 0
+    print(f"the run ended {time.monotonic() - at:.0f} s after the machine was off")
+    assert_complete(output, IMAGES)
+    assert lab.cluster("lab", "up").returncode == 0
+    lab.until_ready()
