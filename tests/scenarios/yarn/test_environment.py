@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.env import store
-from tests.scenarios.labs import COMMAND, OperatedLab
+from tests.scenarios.labs import COMMAND, OperatedLab, until
 
 INVENTORY = "lab-yarn"
 OLD = "environment-0000000000000001.tar.gz"
@@ -108,13 +108,20 @@ def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> No
         f" hdfs dfs -put old {store.FOLDER}/$name &&"
         f" hdfs dfs -touch -t 20200101:000000 {store.FOLDER}/$name; done",
     )
-    tag = f"--conf spark.yarn.tags={used.partition('.')[0]}"
-    pi = "/opt/spark/examples/src/main/python/pi.py 2000"
-    lab.run("node1", f"setsid spark-submit --master yarn {tag} {pi} </dev/null >/dev/null 2>&1 &")
-    for _ in range(120):
-        if "environment-" in json.dumps(lab.fetch("http://node1:8088/ws/v1/cluster/apps")):
-            break
-        time.sleep(0.5)
+    names = [each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)]
+    (spark,) = (name for name in names if name.startswith("spark"))
+    submit = (
+        f"spark-submit --master yarn --num-executors 1 --conf spark.yarn.tags={used.split('.')[0]}"
+        f" --conf spark.yarn.archive=hdfs://{store.FOLDER}/{spark}"
+        " /opt/spark/examples/src/main/python/pi.py 5000"
+    )
+    lab.run("node1", f"setsid {submit} </dev/null >/dev/null 2>&1 &")
+
+    def waits_for() -> str:
+        told = json.dumps(lab.fetch("http://node1:8088/ws/v1/cluster/apps"))
+        return "" if "environment-" in told else "the application"
+
+    until(waits_for)
     done = lab.cluster("env", "gc", "--format", "json")
     assert done.returncode == 0, done.stderr
     judged = [each for each in json.loads(done.stdout)["judged"] if each["where"] == "HDFS"]
