@@ -46,7 +46,8 @@ class YarnMode(ClusterMode):
             "spark.yarn.dist.archives": ",".join(archives),
             "spark.yarn.am.memory": f"{MASTER_MB}m",
             "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MB}m",
-            "spark.yarn.maxAppAttempts": "1",
+            # The host of the application master may be lost, too: YARN starts another.
+            "spark.yarn.maxAppAttempts": "2",
             # Spark gives up after two for each executor, which an image that kills can cause alone.
             "spark.yarn.max.executor.failures": str(10 * cluster.executors),
             "spark.yarn.tags": ",".join(cluster.tags),
