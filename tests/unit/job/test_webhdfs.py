@@ -19,6 +19,7 @@ from job.webhdfs import HdfsError, WebHdfs
 
 # Two DataNodes of one port: the second is the one that fails, where one does.
 NODES = ("127.0.0.1", "127.0.0.2")
+WAITS_S = (0.01, 0.01, 0.01)
 REFUSALS = {
     "SafeModeException": "Cannot create file. Name node is in safe mode.",
     "AccessControlException": "Permission denied: user=jo, access=WRITE",
@@ -153,7 +154,6 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def hdfs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hdfs, WebHdfs]]:
     monkeypatch.setattr(webhdfs, "TIMEOUT", httpx.Timeout(0.5, connect=0.5))
-    monkeypatch.setattr(webhdfs, "WAITS_S", (0.01, 0.01, 0.01))
     state = Hdfs()
     handler = type("Bound", (Handler,), {"hdfs": state})
     server = ThreadingHTTPServer(("", 0), handler)
@@ -161,7 +161,7 @@ def hdfs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hdfs, WebHdfs]]:
     thread.start()
     # The NameNode has an address of its own, as it has on most clusters.
     with httpx.Client(base_url=f"http://127.0.0.3:{server.server_address[1]}") as client:
-        yield state, WebHdfs(client, "jo")
+        yield state, WebHdfs(client, "jo", waits_s=WAITS_S)
     state.hung.set()
     server.shutdown()
     thread.join()
@@ -245,7 +245,7 @@ def test_a_namenode_that_is_not_there_is_told_in_one_sentence(
         httpx.Client(base_url="http://127.0.0.1:9") as client,
         pytest.raises(HdfsError, match=r"HDFS does not answer .*cluster status"),
     ):
-        WebHdfs(client, "jo").status("/f")
+        WebHdfs(client, "jo", waits_s=WAITS_S).status("/f")
 
 
 def test_a_short_safe_mode_is_waited_for(hdfs: tuple[Hdfs, WebHdfs]) -> None:
