@@ -20,6 +20,7 @@ from cluster.env.contents import Dropped
 from cluster.env.prefix import WITH_US
 from cluster.errors import ClusterError
 from cluster.places import cache, locked, repository
+from job.environment import MANIFEST, manifest_of
 
 LOCK = Path("requirements", "env.lock")
 FOLDER = "environments"
@@ -166,7 +167,7 @@ def _keep_jars(packages: Path, folder: Path) -> str:
 
 
 def _make_reproducible(whole: Path, packages: Path) -> None:
-    """Leave out what says where and when it was installed, and compile with fixed names."""
+    """Leave out what says where and when it was installed, compile with fixed names; list it."""
     for record in packages.glob("*.dist-info"):
         for name in ("RECORD", "direct_url.json", "REQUESTED", "INSTALLER"):
             (record / name).unlink(missing_ok=True)
@@ -178,6 +179,7 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
     subprocess.run([*WITH_US, *command], check=False, capture_output=True, env=environment)
     (whole / "conda-meta").mkdir()
     (whole / "conda-meta" / "history").touch()
+    (whole / MANIFEST).write_text(manifest_of(whole), encoding="utf-8")
     for path in whole.rglob("*"):
         if not path.is_symlink():
             mode = path.stat().st_mode & 0o700

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def test_the_same_input_gives_the_same_bytes_anywhere(
             archive = pack(built, format_, 1, tell=lambda _: None)
             sums.append(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert sums[:2] == sums[2:]
+    said = subprocess.run(
+        ["tar", "-xOf", archive, "environment.sha256"], capture_output=True, text=True, check=True
+    )
+    names = [line.partition("  ")[2] for line in said.stdout.splitlines()]
+    assert "lib/python3.11/site-packages/six.py" in names
+    with tarfile.open(archive) as tar:
+        packed = {member.name for member in tar if member.isfile()}
+    assert set(names) <= packed
 
 
 def test_what_is_there_is_not_made_again(lock: Path) -> None:
