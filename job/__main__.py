@@ -1,19 +1,20 @@
-"""The driver of a run on a cluster, on the edge host: ``python -m job FOLDER``.
+"""The driver on the edge host, of a run or a warm-up: ``python -m job FOLDER``.
 
-FOLDER holds request.json, which the operator's side has written. What goes on is told in
-status.json beside it, for whoever follows; run/ is the run directory. SIGINT ends the run and
-keeps what is done.
+FOLDER holds request.json, which the operator's side has written: a run, unless its "task" is warm.
+What goes on is told in status.json beside it, for whoever follows; run/ is the run directory.
+SIGINT ends the run and keeps what is done.
 """
 
 import json
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from job import driver, report
+from job import driver, report, warm
 from job.errors import JobError, UsageError
 from job.origins import hdfs
 from job.parts import write_atomically
@@ -45,6 +46,11 @@ class Teller(driver.Listener):
         if done["done"] != self.said.get("progress", {}).get("done"):
             self.say(progress=done)
 
+    def hosts_say(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Change what is known of some hosts."""
+        known = self.said.get("hosts", {})
+        self.say(hosts=known | {host: known.get(host, {}) | dict(hosts[host]) for host in hosts})
+
     def say(self, **fields: Any) -> None:
         """Change fields of the status."""
         self.said |= fields
@@ -56,24 +62,16 @@ class Teller(driver.Listener):
 
 
 def main(folder: Path) -> int:
-    """Run the request in FOLDER; 0 where the run was finished or is incomplete."""
+    """Do what the request in FOLDER asks for; 0 where a run was finished or is incomplete."""
     teller = Teller(folder / "status.json")
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     # systemd and SSH leave it ignored for a process in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        cluster = ClusterSpec.from_dict(request["cluster"])
-        if request["resume"]:
-            driver.resume(folder / RUN, teller, cluster=cluster)
+        if request.get("task") == "warm":
+            warm.warm(_spec(request), request["check"], teller.step, teller.hosts_say)
         else:
-            spec = request["spec"]
-            paths = {name: Path(spec[name]) for name in ("model", "output")}
-            driver.run(JobSpec(**{**spec, **paths}, cluster=cluster), teller)
-        teller.step("Writing the report")
-        report.write(folder / RUN)
-        if request["publish"]:
-            teller.step(f"Putting the run directory on HDFS, as {request['publish']}")
-            _publish(folder / RUN, hdfs(cluster.namenode, cluster.user), request["publish"])
+            _run(folder, request, teller)
     except JobError as error:
         teller.say(state="failed", error=str(error), usage=isinstance(error, UsageError))
         return 1
@@ -82,6 +80,25 @@ def main(folder: Path) -> int:
         raise
     teller.say(state="finished")
     return 0
+
+
+def _spec(request: Mapping[str, Any]) -> JobSpec:
+    spec, cluster = request["spec"], ClusterSpec.from_dict(request["cluster"])
+    paths = {name: Path(spec[name]) for name in ("model", "output")}
+    return JobSpec(**{**spec, **paths}, cluster=cluster)
+
+
+def _run(folder: Path, request: Mapping[str, Any], teller: Teller) -> None:
+    cluster = ClusterSpec.from_dict(request["cluster"])
+    if request["resume"]:
+        driver.resume(folder / RUN, teller, cluster=cluster)
+    else:
+        driver.run(_spec(request), teller)
+    teller.step("Writing the report")
+    report.write(folder / RUN)
+    if request["publish"]:
+        teller.step(f"Putting the run directory on HDFS, as {request['publish']}")
+        _publish(folder / RUN, hdfs(cluster.namenode, cluster.user), request["publish"])
 
 
 def _publish(run: Path, files: WebHdfs, path: str) -> None:

@@ -13,15 +13,22 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from cluster.cli.output import console, format_option, tell_step
+from cluster.cli.run import DEFAULT_MODEL
 from cluster.env import build as building
 from cluster.env.build import Environment
 from cluster.env.gc import Judged, collect
 from cluster.env.push import Pushed
 from cluster.env.push import push as push_to
+from cluster.env.verify import Copy
+from cluster.env.verify import verify as verify_copies
+from cluster.env.warm import Warmed
+from cluster.env.warm import warm as warm_hosts
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.ssh import Fleet
 from job.errors import UsageError
+from job.model import Model
+from job.spec import ENGINES
 
 MEGABYTE = 1e6
 
@@ -35,6 +42,8 @@ def env() -> None:
       cluster env build
       cluster env push
       cluster env push --archive tar.gz --level 6
+      cluster env warm
+      cluster env verify
       cluster env gc --dry-run
       cluster env gc --keep-days 7
     """
@@ -134,6 +143,106 @@ def _show_push(told: Pushed) -> None:
             f" {told.copies} of {told.wanted_copies} copies in {seconds['replicate']:.1f} s"
         )
     console.print(f"{line}; {seconds['total']:.1f} s in all", soft_wrap=True)
+
+
+@env.command()
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="A name in models/, or a folder."
+)
+@click.option("--engine", type=click.Choice(ENGINES), default="native", show_default=True)
+@format_option
+@click.pass_obj
+def warm(inventory: Path, model: str, engine: str, format_: str) -> None:
+    """Have every host of YARN fetch and unpack now what a run needs.
+
+    Otherwise the first run waits for it. Each host then tries to import what a run does. Ctrl-C
+    stops it; what hosts have by then they keep.
+    """
+    found = Inventory.load(inventory)
+    with Fleet(found) as fleet, HostProgress() as progress:
+        told = warm_hosts(
+            fleet, found, model=Model.locate(model), engine=engine, tell=progress.tell
+        )
+    if told is None:
+        if format_ == "json":
+            click.echo(json.dumps({"hosts": []}))
+        else:
+            console.print("Nothing to do: without YARN `cluster env push` unpacks it on each host.")
+        return
+    if format_ == "json":
+        click.echo(json.dumps({"was_warm": told.was_warm, **asdict(told)}, indent=2))
+    else:
+        _show_warmed(told)
+    _fail([f"{each.host}: {each.trouble}." for each in told.hosts if each.trouble])
+
+
+def _show_warmed(told: Warmed) -> None:
+    table = Table(title=f"environment {told.digest}", title_justify="left")
+    table.add_column("host")
+    for title in ("localised, s", "executor, s", "imports, s"):
+        table.add_column(title, justify="right")
+    table.add_column("", overflow="fold")
+    for each in told.hosts:
+        brought = f"{max(each.localised.values()):.1f}" if each.localised else "-"
+        imports = each.check["imports_s"] if each.check else None
+        said = each.note or ("" if each.localised else "there already")
+        table.add_row(
+            each.host,
+            brought,
+            _seconds(each.executor_s),
+            _seconds(imports),
+            "not warm" if each.trouble else said,
+        )
+    console.print(table)
+    if told.was_warm and not any(each.trouble for each in told.hosts):
+        console.print(f"Nothing was to do: every host has it; {told.seconds:.1f} s in all")
+    else:
+        console.print(f"{told.seconds:.1f} s in all")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _fail(sentences: Sequence[str]) -> None:
+    if sentences:
+        raise ClusterError(" ".join(sentences))
+
+
+@env.command()
+@click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="A name in models/, or a folder."
+)
+@format_option
+@click.pass_obj
+def verify(inventory: Path, model: str, format_: str) -> None:
+    """Check each copy of the environment: every file, and what a run imports.
+
+    The copies are those that `push` has unpacked, and on YARN's hosts those that executors get.
+    """
+    found = Inventory.load(inventory)
+    with Fleet(found) as fleet, HostProgress() as progress:
+        copies = verify_copies(fleet, found, model=Model.locate(model), tell=progress.tell)
+    if format_ == "json":
+        told = [{"sound": each.sound, **asdict(each)} for each in copies]
+        click.echo(json.dumps({"copies": told}, indent=2))
+    else:
+        _show_verified(copies)
+    _fail([each.sentence for each in copies if not each.sound])
+
+
+def _show_verified(copies: Sequence[Copy]) -> None:
+    table = Table()
+    for title in ("host", "copy"):
+        table.add_column(title, overflow="fold")
+    for title in ("files, s", "imports, s"):
+        table.add_column(title, justify="right")
+    table.add_column("", overflow="fold")
+    for each in copies:
+        said = f"{len(each.damaged)} damaged files" if each.damaged else "does not run"
+        times = _seconds(each.files_s), _seconds(each.imports_s)
+        table.add_row(each.host, each.kind, *times, "as built" if each.sound else said)
+    console.print(table)
 
 
 @env.command()

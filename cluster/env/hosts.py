@@ -1,4 +1,4 @@
-"""Runs remote/host.py on hosts, and gives what it tells."""
+"""Runs remote/host.py, or a program that speaks like it, on hosts, and gives what it tells."""
 
 import json
 import shlex
@@ -30,15 +30,16 @@ def operate(
     chunks: Iterable[bytes] = (),
     tell: Tell,
     hear: Callable[[dict[str, Any]], None] = lambda _: None,
+    program: Path = REMOTE / "host.py",
 ) -> Any:
-    """The result of an operation of remote/host.py on a host; ``hear`` gets its other lines.
+    """The result of an operation of PROGRAM on a host; ``hear`` gets its other lines.
 
     Raises:
         ClusterError: it failed; the sentence names the host.
     """
-    program = (REMOTE / "host.py").read_bytes()
+    source = program.read_bytes()
     words = ["timeout", "-k", "5", str(LIMIT_S), "/usr/bin/python3", "-c"]
-    words += [START.format(size=len(program)), operation]
+    words += [START.format(size=len(source)), operation]
     last: dict[str, Any] = {}
 
     def told(line: str) -> None:
@@ -54,7 +55,7 @@ def operate(
             hear(said)
 
     def given() -> Iterable[bytes]:
-        yield program + json.dumps(arguments).encode() + b"\n"
+        yield source + json.dumps(arguments).encode() + b"\n"
         yield from chunks
 
     done = fleet.feed(host, shlex.join(words), given(), told)

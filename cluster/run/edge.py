@@ -133,7 +133,7 @@ class EdgeRun:
         """What the driver says of itself, and whether it lives."""
         command = (
             f"systemctl is-active {self.unit}; cat {self._quoted}/status.json 2>/dev/null; echo;"
-            f" tail -n {LOG_LINES} {self._quoted}/driver.log 2>/dev/null"
+            f" tail -n {LOG_LINES} {self._quoted}/driver.log 2>/dev/null || :"
         )
         active, _, rest = self._sh(command).partition("\n")
         said, _, log = rest.partition("\n")

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,11 +14,10 @@ from cluster.clients import spark, yarn
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.run.edge import STOP_S, EdgeRun, Status, rewrite
-from cluster.run.localisation import localised
+from cluster.run.localisation import localised, localised_names
 from cluster.ssh import SshError
 from job.driver import Listener, Progress
 from job.errors import JobError, UsageError
-from job.modes.cluster import model_archive
 from job.phases import Phase, phase
 from job.rundir import RunDirectory
 
@@ -85,13 +84,13 @@ class Follower:
         while True:
             try:
                 status = self._status()
-                self._tell(status)
+                self.tell(status)
                 if not status.active:
-                    return self._end(status)
+                    return self.end(status)
                 time.sleep(POLL_S)
             except KeyboardInterrupt:
                 if self._interrupted_at is not None:
-                    raise KeyboardInterrupt(self._goes_on()) from None
+                    raise KeyboardInterrupt(self.goes_on()) from None
                 self._interrupted_at = time.monotonic()
                 self.listener.step("Stopping the run; what is done is kept")
                 self.run.interrupt()
@@ -103,14 +102,16 @@ class Follower:
                 return self.run.status()
             except SshError as error:
                 if time.monotonic() - began > LOST_S:
-                    raise ClusterError(f"{error} {self._goes_on()}") from error
+                    raise ClusterError(f"{error} {self.goes_on()}") from error
                 self.listener.step(f"{error} Trying again")
                 time.sleep(AGAIN_S)
 
-    def _goes_on(self) -> str:
+    def goes_on(self) -> str:
+        """What to do where it is not followed any more."""
         return f"The run goes on: `cluster run --attach {self.run.id}`."
 
-    def _tell(self, status: Status) -> None:
+    def tell(self, status: Status) -> None:
+        """Tell what is new; it is asked again and again."""
         steps = status.said.get("steps", [])
         for step in steps[self._steps :]:
             self.listener.step(step["text"])
@@ -126,7 +127,8 @@ class Follower:
                 f" {self.run.unit}`."
             )
 
-    def _end(self, status: Status) -> dict[str, Any]:
+    def end(self, status: Status) -> dict[str, Any]:
+        """What ``follow`` gives, or the error that it raises, once the driver has ended."""
         state = status.said.get("state")
         error = status.said.get("error", "")
         if state == "running" or not state:
@@ -160,9 +162,7 @@ class Follower:
     def _phases(self, record: Mapping[str, Any]) -> list[Phase]:
         """The run's, with what its hosts localised, which NodeManagers know."""
         cluster = self.request["cluster"]
-        files = [cluster["archive"], cluster["spark_jars"], *cluster["orca_jars"]]
-        names = [PurePosixPath(file).name for file in files]
-        names.append(model_archive(record["model"]["digest"]))
+        names = localised_names(cluster, record["model"]["digest"])
         managers = self.hosts.inventory.group("yarn_nodemanager") if cluster["archive"] else ()
         found = localised(self.run.fleet, managers, names, record["started_at"])
         phases: list[Phase] = record["phases"]

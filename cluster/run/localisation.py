@@ -4,11 +4,14 @@ YARN brings a file to a host once (docs/environment.md); what was there already 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
 
 from cluster.inventory import Host
 from cluster.ssh import Fleet
+from job.modes.cluster import model_archive
 
 # A step of LocalizedResource, which the role hadoop has the NodeManager log. The size is unknown
 # (-1) until all is there, and then that of what was unpacked.
@@ -34,6 +37,12 @@ class Localised:
     started_at: float
     seconds: float
     bytes: int
+
+
+def localised_names(cluster: Mapping[str, Any], model_digest: str) -> list[str]:
+    """What each host of a job.spec.ClusterSpec needs of HDFS for the model with a digest."""
+    files = [cluster["archive"], cluster["spark_jars"], *cluster["orca_jars"]]
+    return [*(PurePosixPath(file).name for file in files), model_archive(model_digest)]
 
 
 def localised(

@@ -203,7 +203,7 @@ class ClusterMode(Mode):
         wanted = self.cluster.executors
         for turn in count():
             now = time.time()
-            for host in _executors(context):
+            for host in executors(context):
                 if host not in came:
                     came[host] = now
                     tell(f"Executor on {host} after {now - began:.1f} s ({len(came)} of {wanted})")
@@ -246,7 +246,7 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _executors(context: SparkContext) -> list[str]:
+def executors(context: SparkContext) -> list[str]:
     """Names of the hosts that have an executor."""
     own = context._jvm.org.apache.spark.SparkEnv.get().blockManager().blockManagerId()
     infos = context._jsc.sc().statusTracker().getExecutorInfos()
