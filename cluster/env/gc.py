@@ -17,7 +17,7 @@ from cluster.ssh import Fleet
 from job.webhdfs import WebHdfs
 
 DAY_S = 86400.0
-KINDS = (store.TAG, "spark-", "bigdl-")
+KINDS = (store.TAG, "spark-", "bigdl-", "model-")
 HERE, HDFS = "here", "HDFS"
 CURRENT, LATELY = "the present one", "used lately"
 

@@ -1,12 +1,13 @@
 """What the cluster offers a run, asked of its hosts and daemons before anything is started."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.checks.program import call
 from cluster.clients import spark, yarn
-from cluster.env.store import find
+from cluster.env.store import find, hdfs
 from cluster.errors import ClusterError
 from cluster.inventory import EDGE, Host, Inventory
 from cluster.run.capacity import Executors, plan_executors
@@ -66,6 +67,10 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     stored = find(fleet, inventory)
     namenode = inventory.group("hdfs_namenode")
     user = _login(fleet, edge)
+    if files := hdfs(fleet, inventory, user):
+        for path in (stored.archive, stored.spark, *stored.bigdl):
+            if path:
+                files.set_accessed(path, time.time())
     common: dict[str, Any] = {
         "environment": stored.folder,
         "orca_folder": stored.bigdl_folder,
@@ -78,7 +83,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     }
     if wishes.mode == "yarn":
         executors = _on_yarn(fleet, inventory, wishes)
-        hosts = _ask(fleet, inventory, executors.hosts, needs_spark=False)
+        hosts = _ask(fleet, inventory, executors.hosts, stored, needs_spark=False)
         return ClusterSpec(
             master="yarn",
             hosts=hosts.facts,
@@ -96,7 +101,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     master = inventory.first("spark_master")
     return ClusterSpec(
         master=f"spark://{master.name}:{MASTER_PORT}",
-        hosts=_ask(fleet, inventory, names, needs_spark=True).facts,
+        hosts=_ask(fleet, inventory, names, stored, needs_spark=True).facts,
         executors=count,
         memory_mb=wishes.memory_mb or wishes.need_mb,
         reasons=reasons,
@@ -140,13 +145,23 @@ class _Hosts:
     same_spark: bool
 
 
-def _ask(fleet: Fleet, inventory: Inventory, names: Sequence[str], *, needs_spark: bool) -> _Hosts:
+def _ask(
+    fleet: Fleet,
+    inventory: Inventory,
+    names: Sequence[str],
+    stored: Stored,
+    *,
+    needs_spark: bool,
+) -> _Hosts:
     """What the hosts say of themselves, who must be like the edge host where it matters."""
     edge = inventory.first(EDGE)
     hosts = [inventory[name] for name in names]
     asked = {host.name: host for host in (edge, *hosts)}
     said: dict[str, dict[str, Any]] = {}
-    answers = fleet.fan_out(asked.values(), lambda host: call(fleet, host, "host", seconds=ASK_S))
+    used = (stored.folder, stored.bigdl_folder)
+    answers = fleet.fan_out(
+        asked.values(), lambda host: call(fleet, host, "host", *used, seconds=ASK_S)
+    )
     for name, answer in answers.items():
         if isinstance(answer, ClusterError):
             raise answer

@@ -1,5 +1,6 @@
 """Executors in YARN's containers, with what they need localised from HDFS."""
 
+import time
 from collections.abc import Sequence
 
 from job.images.source import ImageRef
@@ -27,6 +28,7 @@ class YarnMode(ClusterMode):
             part = f"{FOLDER}/.part-{self.archive.name}"
             self.hdfs.write(part, self.archive.read_bytes(), overwrite=True)
             self.hdfs.rename(part, self._model)
+        self.hdfs.set_accessed(self._model, time.time())
         return images
 
     def python(self) -> str:
