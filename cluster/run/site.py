@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.checks.program import call
 from cluster.clients import spark, yarn
-from cluster.env.store import find, hdfs
+from cluster.env.store import Stored, find, hdfs
 from cluster.errors import ClusterError
 from cluster.inventory import EDGE, Host, Inventory
 from cluster.run.capacity import Executors, plan_executors
