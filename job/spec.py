@@ -18,8 +18,9 @@ class ClusterSpec:
     """The cluster of a run, as the operator's side found it; paths are those of its hosts.
 
     ``hosts`` are those an executor may run on, ``executors`` how many of them will have one, each
-    of ``memory_mb`` MiB, its JVM and its Python together. ``code`` is the package ``job`` as one
-    file, for executors. ``namenode`` is HDFS's web address
+    of ``memory_mb`` MiB, its JVM and its Python together. They are waited for ``wait_s`` seconds,
+    and once one is there ``late_s`` for each next. ``code`` is the package ``job`` as one file, for
+    executors. ``namenode`` is HDFS's web address
     (host:port), ``folder`` a place there for the run's own files, ``archive``, ``spark_jars`` and
     ``orca_jars`` lie on HDFS; all five are empty where there is none.
     """
@@ -32,6 +33,7 @@ class ClusterSpec:
     address: str
     user: str
     wait_s: float
+    late_s: float = 60.0
     code: str = ""
     reasons: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

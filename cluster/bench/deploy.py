@@ -5,8 +5,6 @@ before the clock starts.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from cluster.bench.labs import command
 from cluster.bench.result import Result
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
@@ -77,17 +76,17 @@ def _measure(count: int, folder: Path) -> list[dict[str, Any]]:
     requirements.check(machines_of(Inventory.load(folder)))
     try:
         begun = time.monotonic()
-        _cluster(folder, "lab", "up")
+        command(folder, "lab", "up")
         up_s = time.monotonic() - begun
-        first = json.loads(_cluster(folder, "deploy", "--format", "json"))
+        first = json.loads(command(folder, "deploy", "--format", "json"))
         ready_s = time.monotonic() - begun
         begun = time.monotonic()
-        second = json.loads(_cluster(folder, "deploy", "--format", "json"))
+        second = json.loads(command(folder, "deploy", "--format", "json"))
         second_s = time.monotonic() - begun
         if second["changed"]:
             raise ClusterError(f"The second deployment changed {second['changed']}.")
     finally:
-        _cluster(folder, "lab", "down")
+        command(folder, "lab", "down")
     roles = [{each["role"]: each["seconds"] for each in told["roles"]} for told in (first, second)]
     steps = {role: (roles[0].get(role), roles[1].get(role)) for role in roles[0] | roles[1]}
     rows = {"lab up": (up_s, None), **steps, TOTAL: (ready_s, second_s)}
@@ -95,13 +94,3 @@ def _measure(count: int, folder: Path) -> list[dict[str, Any]]:
         {"nodes": count, "step": step, "first_s": one, "second_s": two}
         for step, (one, two) in rows.items()
     ]
-
-
-def _cluster(inventory: Path, *arguments: str) -> str:
-    """What the command prints; as a user would run it, start of the interpreter included."""
-    command = [str(Path(sys.executable).with_name("cluster")), "-i", str(inventory), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise ClusterError(f"`{' '.join(command)}` failed: {said[-1] if said else ''}")
-    return done.stdout

@@ -62,7 +62,7 @@ def measure(
         runs: rounds; the figures are medians over them.
         tell: called with a line about what is measured now.
     """
-    found = _model(model, tell)
+    found = model_of(model, tell)
     bf16 = host_facts().bf16
     precisions = precisions or (("f32", "bf16") if bf16 else ("f32",))
     rows: list[dict[str, Any]] = []
@@ -94,7 +94,8 @@ def measure(
     )
 
 
-def _model(name: str, tell: Callable[[str], None]) -> Model:
+def model_of(name: str, tell: Callable[[str], None]) -> Model:
+    """A model by its name in models/ or its folder; ``seeded:N`` is exported once."""
     if not name.startswith("seeded:"):
         return Model.find(name)
     folder = SEEDED_CACHE / f"yolact-resnet50-{name.removeprefix('seeded:')}"

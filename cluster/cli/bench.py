@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,9 +11,11 @@ from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
 from cluster.bench import deploy as deploy_bench
+from cluster.bench import startup as startup_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
 from cluster.cli.output import console, format_option, tell_step
+from cluster.cli.run import DEFAULT_MODEL
 from cluster.errors import ClusterError
 
 
@@ -26,6 +29,7 @@ def bench() -> None:
       cluster bench accuracy --format json
       cluster bench accuracy --assert
       cluster bench deploy --nodes 1 --nodes 3
+      cluster bench startup --lab lab-yarn --runs 3
     """
 
 
@@ -92,13 +96,63 @@ def deploy(nodes: tuple[int, ...], format_: str, assert_: bool) -> None:
     )
 
 
-def _show(result: Result, format_: str, assert_: bool) -> None:
+@bench.command()
+@click.option(
+    "--lab",
+    "labs",
+    type=click.Choice(startup_bench.LABS),
+    multiple=True,
+    default=startup_bench.LABS,
+    show_default=True,
+    help="The inventory whose lab is made; repeatable.",
+)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--images", type=click.IntRange(min=3), default=24, show_default=True)
+@click.option(
+    "--photos",
+    type=click.IntRange(min=0),
+    default=600,
+    show_default=True,
+    help="Those that measure the network; 0 leaves it out.",
+)
+@click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="What finds objects in the photos: a model; or seeded:N.",
+)
+@format_option
+@assert_option
+def startup(
+    labs: tuple[str, ...],
+    runs: int,
+    images: int,
+    photos: int,
+    model: str,
+    format_: str,
+    assert_: bool,
+) -> None:
+    """Seconds until a job has begun on YARN, by how its environment comes to the hosts.
+
+    Makes its own labs of nspawn machines, deploys them, and removes them at the end.
+    """
+    result = startup_bench.measure(
+        labs=labs, runs=runs, images=images, photos=photos, model=model, tell=tell_step
+    )
+    _show(result, format_, assert_, tables=startup_bench.tables(result.rows))
+
+
+def _show(
+    result: Result, format_: str, assert_: bool, *, tables: Sequence[Any] | None = None
+) -> None:
+    """Print a result; TABLES are its rows as text shows them, where it shows others."""
     if format_ == "json":
         click.echo(json.dumps(dataclasses.asdict(result)))
     else:
         machine = result.machine
         console.print(f"{machine['cpu_model']}, {machine['cpus_quota']:g} CPUs")
-        console.print(_table(result.rows))
+        for rows in [result.rows] if tables is None else tables:
+            console.print(_table(rows))
         for name, figure in result.figures.items():
             sign, bound = result.targets.get(name, ("", 0.0))
             goal = f"  (to reach {sign} {bound:g})" if sign else ""

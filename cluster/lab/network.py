@@ -4,6 +4,8 @@ Each machine's link is made and slowed from outside, so a reboot of the machine 
 """
 
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.errors import ClusterError
@@ -53,6 +55,20 @@ def down(lab: str) -> None:
     for path in sorted(NAMESPACES.glob(f"{lab}*")):
         if path.name == lab or path.name.startswith(f"{lab}-"):
             _ip("netns", "delete", path.name)
+
+
+@contextmanager
+def unshaped(lab: str, machines: Sequence[Machine], name: str) -> Iterator[None]:
+    """A slowed machine's link at full speed, for as long as this goes."""
+    at, machine = next((at, each) for at, each in enumerate(machines) if each.name == name)
+    ends = ((lab, f"host{at}"), (namespace(lab, name), INTERFACE))
+    for where, device in ends:
+        _run("tc", "-n", where, "qdisc", "delete", "dev", device, "root")
+    try:
+        yield
+    finally:
+        for where, device in ends:
+            _shape(where, device, machine.bandwidth_mbit or 0)
 
 
 def _shape(where: str, device: str, mbit: float) -> None:

@@ -5,6 +5,7 @@ import glob
 import re
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,18 @@ from job.spec import ClusterSpec, JobSpec
 
 
 def start(
-    inventory: Inventory, spec: JobSpec, listener: Listener, *, publish: str = ""
+    inventory: Inventory,
+    spec: JobSpec,
+    listener: Listener,
+    *,
+    publish: str = "",
+    adapt: Callable[[ClusterSpec], ClusterSpec] = lambda cluster: cluster,
 ) -> dict[str, Any]:
     """Run SPEC, whose paths are those of this machine, on the inventory's cluster.
 
     Gives run.json of the run directory, which is in ``spec.output`` then, and on HDFS at PUBLISH
-    where that is not empty. Raises as ``Follower.follow`` and ``survey``.
+    where that is not empty. ADAPT may have the run use the cluster in another way than it would by
+    itself, for a benchmark to compare with. Raises as ``Follower.follow`` and ``survey``.
     """
     model = Model.load(spec.model)
     listing = None
@@ -44,7 +51,7 @@ def start(
     with Fleet(inventory) as fleet:
         run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(spec.output.name))
         listener.step(f"Asking the hosts of {inventory.path}")
-        cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
+        cluster = adapt(survey(fleet, inventory, Wishes.of(spec), run.id))
         if publish:
             _refuse_taken(fleet, inventory, cluster, publish)
         for reason in cluster.reasons:

@@ -29,8 +29,6 @@ from job.webhdfs import FileStatus, HdfsError, WebHdfs
 # The executor's JVM hands rows to Python and back; what computes is Python, beside its heap.
 HEAP_MB = 512
 POLL_S = 0.2
-# Executors that are not there so long after the one before are not waited for.
-LATE_S = 60.0
 MODEL = "model"
 GATHER_EVERY_S = 2.0
 READERS = 8
@@ -209,7 +207,7 @@ class ClusterMode(Mode):
                     tell(f"Executor on {host} after {now - began:.1f} s ({len(came)} of {wanted})")
             if len(came) >= wanted:
                 return came
-            if came and now - max(came.values()) > LATE_S:
+            if came and now - max(came.values()) > self.cluster.late_s:
                 break
             if now - began > self.cluster.wait_s:
                 break

@@ -38,13 +38,11 @@ class YarnMode(ClusterMode):
     def spark_conf(self, slots: int) -> dict[str, str]:
         """All that a container needs by reference, so that a host localises it once."""
         cluster = self.cluster
-        kind = "jars" if cluster.spark_jars.startswith("local:") else "archive"
         archives = (f"{cluster.archive}#{ENVIRONMENT}", f"hdfs://{self._model}#{MODEL}")
         overhead = self.worker_mb(slots=1)
         settings = super().spark_conf(slots) | {
             "spark.executor.instances": str(cluster.executors),
             "spark.executor.memoryOverhead": f"{overhead}m",
-            f"spark.yarn.{kind}": cluster.spark_jars,
             "spark.yarn.dist.archives": ",".join(archives),
             "spark.yarn.am.memory": f"{MASTER_MB}m",
             "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MB}m",
@@ -55,6 +53,10 @@ class YarnMode(ClusterMode):
             "spark.yarn.tags": ",".join(cluster.tags),
             "spark.yarn.scheduler.heartbeat.interval-ms": "1000",
         }
+        # Without, Spark sends its own with each application.
+        if cluster.spark_jars:
+            kind = "jars" if cluster.spark_jars.startswith("local:") else "archive"
+            settings[f"spark.yarn.{kind}"] = cluster.spark_jars
         if cluster.queue:
             settings["spark.yarn.queue"] = cluster.queue
         if cluster.slot_resource:
