@@ -5,7 +5,6 @@ Here it kills the child alone, and is a line in errors.jsonl; the other images o
 """
 
 import multiprocessing
-import resource
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -86,8 +85,6 @@ def _serve(work: Work, pipe: Connection) -> None:
     # The kernel, short of memory, takes this process and not the executor.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
-    if work.memory_mb:
-        resource.setrlimit(resource.RLIMIT_DATA, (work.memory_mb * 2**20,) * 2)
     engine = NativeEngine(work)
     with suppress(EOFError):
         while True:

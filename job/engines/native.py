@@ -22,6 +22,7 @@ from typing import Any
 import openvino as ov
 from pyspark import RDD
 
+from job import memory
 from job.cgroup import cpu_quota
 from job.engines import isolated
 from job.engines.core import core
@@ -109,6 +110,8 @@ class NativeEngine:
         self._stages = Stages(work)
         self._queue = InferenceQueue(work)
         self.worker = self._queue.worker
+        if work.memory_mb:
+            memory.bound(work.memory_mb)
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(self._queue.lanes, thread_name_prefix="lane")
 

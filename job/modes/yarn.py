@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from job.images.source import ImageRef
 from job.model import Model
 from job.modes.base import Tell
-from job.modes.cluster import MODEL, ClusterMode
+from job.modes.cluster import HEAP_MB, MODEL, ClusterMode
 
 ENVIRONMENT = "environment"
 # Spark's application master does nothing but ask for containers.
@@ -39,7 +39,7 @@ class YarnMode(ClusterMode):
         """All that a container needs by reference, so that a host localises it once."""
         cluster = self.cluster
         archives = (f"{cluster.archive}#{ENVIRONMENT}", f"hdfs://{self._model}#{MODEL}")
-        overhead = self.worker_mb(slots=1)
+        overhead = max(cluster.memory_mb - HEAP_MB, HEAP_MB)
         settings = super().spark_conf(slots) | {
             "spark.executor.instances": str(cluster.executors),
             "spark.executor.memoryOverhead": f"{overhead}m",
@@ -49,7 +49,7 @@ class YarnMode(ClusterMode):
             # The host of the application master may be lost, too: YARN starts another.
             "spark.yarn.maxAppAttempts": "2",
             # Spark gives up after two for each executor, which an image that kills can cause alone.
-            "spark.yarn.max.executor.failures": str(10 * cluster.executors),
+            "spark.executor.maxNumFailures": str(10 * cluster.executors),
             "spark.yarn.tags": ",".join(cluster.tags),
             "spark.yarn.scheduler.heartbeat.interval-ms": "1000",
         }
