@@ -45,6 +45,13 @@ def warm(spec: JobSpec, check: Mapping[str, Any], step: Step, say: Say) -> None:
     Raises:
         JobError: Spark did not start, or was ended before all hosts were tried.
     """
+    try:
+        _warm(spec, check, step, say)
+    except KeyboardInterrupt:
+        raise JobError("stopped by you; what hosts have got by now they keep") from None
+
+
+def _warm(spec: JobSpec, check: Mapping[str, Any], step: Step, say: Say) -> None:
     run = RunDirectory.create(spec.output)
     mode = YarnMode(spec, run)
     log = run.path / "spark.log"

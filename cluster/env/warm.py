@@ -259,8 +259,11 @@ class _Follower(Follower):
         if said.get("state") == "finished":
             self.run.remove()
             return said
-        why = said.get("error") or f"its driver ended without a word ({status.log or 'no log'})"
-        raise JobError(f"{why} (on {self.run.edge.name}, {self.run.folder})")
+        why = said.get("error") or (
+            f"the driver ended without a word ({status.log or 'its log is empty'}): see driver.log"
+            f" in {self.run.folder}"
+        )
+        raise JobError(f"{self.run.edge.name}: {why}.")
 
 
 def _step(said: Mapping[str, Any]) -> str:
