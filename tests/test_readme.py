@@ -19,7 +19,7 @@ ELSEWHERE = {
     ".venv/bin/cluster bench deploy": "tests/scenarios/bench runs it, with one node",
 }
 # Commands on a lab: tests/scenarios/yarn runs each of them as it is here.
-ON_A_LAB = re.compile(r"\.venv/bin/cluster (lab|deploy|status|doctor)\b")
+ON_A_LAB = re.compile(r"\.venv/bin/cluster (lab|deploy|status|doctor|env|run --mode yarn)\b")
 # Commands that run with less to do: what the README has them do takes many minutes.
 REDUCED = {
     ".venv/bin/cluster model export --weights seeded:0 --precision fp32"

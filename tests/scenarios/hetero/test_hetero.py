@@ -1,9 +1,12 @@
 """inventory/lab-hetero: each host offers what its hardware class says, and is as slow as that."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from cluster.checks import probes
 from tests.scenarios.labs import OperatedLab
+from tests.scenarios.running import Running, assert_complete, many, run_json, timings
 
 INVENTORY = "lab-hetero"
 
@@ -30,3 +33,29 @@ def test_a_quarter_of_a_core_is_about_a_quarter_as_fast(lab: OperatedLab, deploy
     # The daemons of a host take their share of its quota, too; 0.27 and 0.58 were measured.
     assert 0.15 < speed["slow1"] / speed["fast1"] < 0.35
     assert 0.35 < speed["medium1"] / speed["fast1"] < 0.65
+
+
+def test_a_run_gives_each_host_what_it_can_do(
+    lab: OperatedLab, pushed: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    running = Running(
+        lab,
+        ["--mode", "yarn", "--input", str(many(tmp_path / "photos", 300)), "--output", str(output)],
+    )
+    assert running.end() == 0
+    assert_complete(output, 300)
+    run = run_json(output)
+    quota = {host["host"]: host["cpus_quota"] for host in run["hosts"]}
+    assert quota == {"fast1": 1.0, "medium1": 0.5, "slow1": 0.25}
+    assert any("14% of their speed" in reason for reason in run["plan"]["reasons"])
+    done = Counter(row["host"] for row in timings(output))
+    print(done)
+    assert done["fast1"] > done["medium1"] > done["slow1"] > 0
+    # They end together: the slowest is not waited for.
+    ended = {}
+    for row in timings(output):
+        at = row["started_at"] + row["total_ms"] / 1000
+        ended[row["host"]] = max(ended.get(row["host"], 0.0), at)
+    began = min(row["started_at"] for row in timings(output))
+    assert max(ended.values()) - min(ended.values()) < 0.3 * (max(ended.values()) - began)

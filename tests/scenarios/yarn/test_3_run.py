@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.labs import OperatedLab, until
+from tests.scenarios.readme import IN_README, as_in_readme
 from tests.scenarios.running import (
     SAMPLES,
     Machine,
@@ -28,8 +29,8 @@ from tests.scenarios.running import (
 
 INVENTORY = "lab-yarn"
 HOSTS = ["node1", "node2", "node3"]
-# Enough that a fault comes in the middle: some 20 s of work.
-IMAGES = 600
+# Enough that a fault comes in the middle: some 30 s of work.
+IMAGES = 1200
 # On executors before anything else of theirs: some images kill who decodes them.
 POISON = """
 import os, time
@@ -40,7 +41,7 @@ def poisoned(file, *options, **more):
     if end == b"CRASH!":
         os.kill(os.getpid(), 11)
     if end == b"MEMORY":
-        hoard = bytearray(2 * 2**30)
+        hoard = b"x" * 2**31
         time.sleep(20)
     return decode(file, *options, **more)
 Image.open = poisoned
@@ -81,6 +82,14 @@ def test_every_host_works_and_finds_what_local_mode_finds(
     assert all(phases[name] >= 3 for name in ("executor_start", "model_load", "steady")), phases
     assert (output / "report.html").stat().st_size > 10_000
     assert list((output / "spark-events").iterdir())
+
+
+def test_the_readme_ends_with_a_report(lab: OperatedLab, pushed: Any, tmp_path: Path) -> None:
+    as_in_readme(lab, "env push")
+    (command,) = (each for each in IN_README if each.startswith("run"))
+    said = as_in_readme(lab, command, tmp_path)
+    assert "Verdict:" in said
+    assert (tmp_path / "yarn" / "report.html").exists()
 
 
 def test_killed_processes_and_a_cut_connection_cost_no_result(

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job.schemas import HOST_SCHEMA
-from job.schemas import TIMING_SCHEMA
+from job.schemas import HOST_SCHEMA, TIMING_SCHEMA
 
 START = 1_760_000_000.0
 STAGE_MS = {

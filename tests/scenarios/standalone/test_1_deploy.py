@@ -1,9 +1,8 @@
-"""Spark's own master and workers on three machines, from nothing to `lab down`. Tests in order."""
+"""Spark's own master and workers on three machines, from nothing. Tests in order."""
 
 import re
 from typing import Any
 
-from cluster.lab import cgroups, nspawn
 from tests.scenarios.labs import OperatedLab, until
 
 INVENTORY = "lab-standalone"
@@ -128,13 +127,3 @@ def test_a_rebooted_host_comes_back_by_itself(lab: OperatedLab, deployed: Any) -
     lab.reboot("node1")
     lab.until_ready()
     assert finished_pi(lab) == known
-
-
-def test_down_leaves_nothing(lab: OperatedLab) -> None:
-    own = nspawn.Lab.of(lab.inventory)
-    assert own.name in cgroups.labs()
-    down = lab.cluster("lab", "down")
-    assert down.returncode == 0, down.stderr
-    assert own.name not in cgroups.labs()
-    assert not own.folder.exists()
-    assert not (lab.inventory / ".lab").exists()

@@ -1,4 +1,4 @@
-"""HDFS, YARN and Spark on three machines, from nothing to `lab down`, by the README's commands."""
+"""HDFS, YARN and Spark on three machines, from nothing, by the README's commands."""
 
 import os
 import re
@@ -7,12 +7,11 @@ import time
 from typing import Any
 
 from cluster.inventory import Inventory
-from cluster.lab import cgroups, nspawn
 from cluster.places import repository
 from cluster.run.localisation import localised
 from cluster.ssh import Fleet
 from tests.scenarios.labs import OperatedLab, until
-from tests.test_readme import COMMANDS, ON_A_LAB
+from tests.scenarios.readme import IN_README, as_in_readme
 
 INVENTORY = "lab-yarn"
 HDFS, YARN, HISTORY = ["hdfs-datanode"], ["yarn-nodemanager"], "spark-history"
@@ -21,29 +20,6 @@ DAEMONS = {
     "node2": (*HDFS, *YARN),
     "node3": (*HDFS, *YARN),
 }
-# Hosts are lost after 60 s; HDFS and YARN look every few seconds.
-LOST_AFTER_S = (45, 110)
-
-CLUSTER = ".venv/bin/cluster "
-IN_README = {command.removeprefix(CLUSTER) for command in COMMANDS if ON_A_LAB.match(command)}
-seen: set[str] = set()
-
-
-def as_in_readme(lab: OperatedLab, command: str) -> str:
-    """Run a command that the README has, letter by letter."""
-    assert command in IN_README
-    seen.add(command)
-    done = subprocess.run(
-        ["bash", "-c", CLUSTER + command],
-        cwd=repository(),
-        env={**os.environ, **lab.environment, "CLUSTER_INVENTORY": str(lab.inventory)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_check_of_fresh_hosts_changes_nothing(lab: OperatedLab) -> None:
@@ -166,43 +142,3 @@ def test_killed_daemons_come_back(lab: OperatedLab, deployed: Any) -> None:
     for host, units in DAEMONS.items():
         after = lab.processes(host, units)
         assert all(after[unit] not in (0, before[host][unit]) for unit in units), (host, after)
-
-
-def test_a_rebooted_host_comes_back_and_a_lost_one_is_noticed(
-    lab: OperatedLab, deployed: Any
-) -> None:
-    cgroups.kill(nspawn.Lab.of(lab.inventory).name, "node3")
-    at = time.monotonic()
-    lab.reboot("node2")
-    took: dict[str, float] = {}
-
-    def waits_for() -> str:
-        nodes = lab.fetch("http://node1:8088/ws/v1/cluster/nodes")["nodes"]["node"]
-        states = {node["nodeHostName"]: node["state"] for node in nodes}
-        query = "Hadoop:service=NameNode,name=FSNamesystemState"
-        (names,) = lab.fetch(f"http://node1:9870/jmx?qry={query}")["beans"]
-        if states["node3"] == "LOST":
-            took.setdefault("YARN", time.monotonic() - at)
-        if names["NumDeadDataNodes"] == 1:
-            took.setdefault("HDFS", time.monotonic() - at)
-        return "" if len(took) == 2 and states["node2"] == "RUNNING" else f"{states}, {took}"
-
-    until(waits_for)
-    print(f"a lost host was noticed after {took} s")
-    for seconds in took.values():
-        assert LOST_AFTER_S[0] < seconds < LOST_AFTER_S[1], took
-    assert lab.cluster("status").returncode == 1
-    assert lab.cluster("lab", "up").returncode == 0
-    lab.until_ready()
-
-
-def test_down_leaves_nothing(lab: OperatedLab, deployed: Any) -> None:
-    own = nspawn.Lab.of(lab.inventory)
-    as_in_readme(lab, "lab down")
-    assert not own.folder.exists()
-    assert cgroups.processes(own.name) == set()
-    assert not list(lab.inventory.glob("lab.yml")) + list(lab.inventory.glob(".lab"))
-
-
-def test_each_command_of_the_readme_was_run() -> None:
-    assert seen == IN_README
