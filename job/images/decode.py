@@ -79,6 +79,8 @@ def decode(payload: bytes | Pixels) -> Pixels:
         message = "the file is no known image, or its header is damaged or says 0 pixels"
     except Image.DecompressionBombError:
         message = f"the image has more than {MAX_PIXELS:,} pixels, perhaps a decompression bomb"
+    except MemoryError:
+        message = "the image takes more memory than the worker has left: raise --executor-memory"
     except Exception as error:
         # A damaged file can raise almost anything in Pillow's parsers.
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -59,6 +59,30 @@ def test_a_second_push_does_nothing(lab: OperatedLab, pushed: Any) -> None:
     assert push(lab)["sent_bytes"] == 0
 
 
+def test_without_yarn_there_is_nothing_to_warm(lab: OperatedLab, pushed: Any) -> None:
+    done = lab.cluster("env", "warm")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Nothing to do: without YARN")
+
+
+def test_verify_names_a_file_with_a_changed_byte(lab: OperatedLab, pushed: Any) -> None:
+    done = lab.cluster("env", "verify")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("as built") == len(HOSTS)
+    folder = f"/opt/cluster/environments/{store.current()}"
+    name = "lib/python3.11/site-packages/numpy/version.py"
+    change = f"sudo dd of={folder}/{name} bs=1 seek=9 conv=notrunc status=none"
+    lab.run("node2", f"printf X | {change}")
+    done = lab.cluster("env", "verify")
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert f"node2: {folder} is damaged: {name} (another content)" in said
+    assert f"`sudo rm -r {folder}` there, then `cluster env push`" in said
+    lab.run("node2", f"sudo rm -r {folder}")
+    assert set(push(lab)["hosts"]) == {"node2"}
+    assert lab.cluster("env", "verify").returncode == 0
+
+
 def test_gc_drops_what_was_not_used_and_nothing_else(lab: OperatedLab, pushed: Any) -> None:
     folder = "/opt/cluster/environments"
     for name in ("0000000000000001", "0000000000000002"):
