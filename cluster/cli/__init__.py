@@ -68,7 +68,8 @@ def main(ctx: click.Context, /, inventory: Path, debug: bool) -> None:
       cluster deploy
       cluster status
       cluster doctor
-      cluster env build
+      cluster env push
+      cluster run --mode yarn --input photos/ --output runs/photos
       cluster run --mode local --input photos/ --output runs/photos
       cluster report runs/photos
       cluster model info yolact-shapes

@@ -12,6 +12,10 @@ from tests.scenarios.labs import COMMAND, OperatedLab, until
 
 INVENTORY = "lab-yarn"
 OLD = "environment-0000000000000001.tar.gz"
+KILL_ALL = (
+    "yarn application -list 2>/dev/null | grep -o '^application_[0-9_]*' |"
+    " xargs yarn application -kill"
+)
 
 
 def push(lab: OperatedLab, *options: str) -> Any:
@@ -163,11 +167,7 @@ def test_hosts_in_use_are_not_waited_for(lab: OperatedLab, pushed: Any) -> None:
 
     until(waits_for)
     done = lab.cluster("env", "warm")
-    lab.run(
-        "node1",
-        "yarn application -list 2>/dev/null | grep -o '^application_[0-9_]*' |"
-        " xargs yarn application -kill",
-    )
+    lab.run("node1", KILL_ALL)
     assert done.returncode == 1
     assert "No host of YARN has room for an executor: in use by application_" in done.stderr
 
@@ -195,6 +195,7 @@ def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> No
 
     until(waits_for)
     done = lab.cluster("env", "gc", "--format", "json")
+    lab.run("node1", KILL_ALL)
     assert done.returncode == 0, done.stderr
     judged = [each for each in json.loads(done.stdout)["judged"] if each["where"] == "HDFS"]
     said = {each["name"].rpartition("/")[2]: each for each in judged}
