@@ -156,8 +156,14 @@ def test_hosts_in_use_are_not_waited_for(lab: OperatedLab, pushed: Any) -> None:
         "printf 'import time; from pyspark import SparkContext; SparkContext();"
         " time.sleep(300)' >sleep.py",
     )
-    slots = "--conf spark.yarn.executor.resource.executor-slot.amount=1"
-    submit = f"spark-submit --master yarn --num-executors 3 --executor-memory 512m {slots} sleep.py"
+    # Small enough for one on each host, also beside the application master.
+    settings = (
+        "spark.yarn.executor.resource.executor-slot.amount=1",
+        *("spark.executor.instances=3", "spark.executor.memory=512m"),
+        *("spark.yarn.am.memory=256m", "spark.yarn.am.memoryOverhead=256m"),
+    )
+    given = " ".join(f"--conf {setting}" for setting in settings)
+    submit = f"spark-submit --master yarn {given} sleep.py"
     lab.run("node1", f"setsid {submit} </dev/null >/dev/null 2>&1 &")
     nodes = "http://node1:8088/ws/v1/cluster/nodes"
 
