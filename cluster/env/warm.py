@@ -33,6 +33,8 @@ from job.spec import ClusterSpec
 
 # Until the last executor must be there: as long as a slow link and a slow CPU may take.
 WAIT_S = 900.0
+# Until something must be known of some host: the application master localises, too, before that.
+START_S = 2 * WAIT_S
 # In a node's health report.
 FULL = re.compile(r"\[ (?P<folder>/\S+) : free space below limit of (?P<limit>\w+)")
 # An application that has just ended gives back its places.
@@ -108,7 +110,12 @@ def warm(
         listener=listener,
         tell_=tell,
     )
-    said = follower.follow()
+    try:
+        said = follower.follow()
+    except JobError as error:
+        # Where the application master was to start there may have been no room for its files.
+        down = "".join(f" {host}: {why}." for host, why in _down_now(fleet, inventory).items())
+        raise JobError(f"{error}{down}") from error
     return Warmed(
         digest=digest,
         hosts=_hosts(fleet, inventory, request, said),
@@ -187,6 +194,11 @@ def _left_out(fleet: Fleet, inventory: Inventory) -> tuple[dict[str, str], dict[
     return _down(manager, inventory), busy
 
 
+def _down_now(fleet: Fleet, inventory: Inventory) -> dict[str, str]:
+    with fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
+        return _down(yarn.resource_manager(client), inventory)
+
+
 def _down(manager: yarn.ResourceManager, inventory: Inventory) -> dict[str, str]:
     """The hosts that YARN gives nothing to, and why."""
     down = {}
@@ -239,6 +251,8 @@ class _Follower(Follower):
 
     tell_: Tell
     _known: dict[str, str] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+    _late: bool = False
 
     def goes_on(self) -> str:
         """The next call finds it."""
@@ -252,6 +266,9 @@ class _Follower(Follower):
             if self._known.get(host) != step:
                 self._known[host] = step
                 self.tell_(host, step, 0, 0)
+        if not self._known and not self._late and time.monotonic() - self._began > START_S:
+            self._late = True
+            self.run.interrupt()
 
     def end(self, status: Status) -> dict[str, Any]:
         """What the driver has said last."""
@@ -259,6 +276,8 @@ class _Follower(Follower):
         if said.get("state") == "finished":
             self.run.remove()
             return said
+        if self._late:
+            raise JobError(f"YARN started no executor in {START_S:.0f} s: see `cluster status`.")
         why = said.get("error") or (
             f"the driver ended without a word ({status.log or 'its log is empty'}): see driver.log"
             f" in {self.run.folder}"
@@ -302,8 +321,7 @@ def _hosts(
     hosts += [Warmth(host=host, trouble=why) for host, why in request["left_out"].items()]
     if any(host.trouble for host in hosts):
         # A host that YARN has given up meanwhile lost its executor for that reason.
-        with fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
-            down = _down(yarn.resource_manager(client), inventory)
+        down = _down_now(fleet, inventory)
         hosts = [
             dataclasses.replace(each, trouble=down.get(each.host, each.trouble)) for each in hosts
         ]
