@@ -43,9 +43,7 @@ def test_no_other_file_is_served(served: FileServer, tmp_path: Path) -> None:
         assert httpx.get(url).status_code == 404, url
 
 
-def test_a_file_that_is_gone_is_the_fault_of_the_image(
-    served: FileServer, tmp_path: Path
-) -> None:
+def test_a_file_that_is_gone_is_the_fault_of_the_image(served: FileServer, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         Driver(served.url).read(str(tmp_path / "gone.jpg"))
 
