@@ -139,35 +139,35 @@ def _start(
     free = tuple(facts for facts in cluster.hosts if facts.host not in busy)
     taken = len(cluster.hosts) - len(free)
     run.remove()
-    run.make()
-    code = run.send_code(Code.here())
-    cluster = dataclasses.replace(
-        cluster,
-        hosts=free,
-        executors=max(1, cluster.executors - taken),
-        wait_s=WAIT_S,
-        code=f"{code}/job.zip",
-    )
-    spec = {
-        "mode": "yarn",
-        "engine": engine,
-        "model": run.send_model(model),
-        "input": f"{ON_HDFS}//",
-        "output": f"{run.folder}/run",
-        "conf": {
-            "spark.app.name": f"cluster env {'verify' if files else 'warm'}",
-            "spark.eventLog.enabled": "false",
-        },
-    }
-    request = {
-        "task": "warm",
-        "spec": spec,
-        "cluster": dataclasses.asdict(cluster),
-        "check": {"imports": IMPORTS, "files": files},
-        "left_out": {**left_out, **busy},
-        "model": model.digest,
-    }
-    run.start(request, f"{cluster.environment}/bin/python", code)
+    with run.made():
+        code = run.send_code(Code.here())
+        cluster = dataclasses.replace(
+            cluster,
+            hosts=free,
+            executors=max(1, cluster.executors - taken),
+            wait_s=WAIT_S,
+            code=f"{code}/job.zip",
+        )
+        spec = {
+            "mode": "yarn",
+            "engine": engine,
+            "model": run.send_model(model),
+            "input": f"{ON_HDFS}//",
+            "output": f"{run.folder}/run",
+            "conf": {
+                "spark.app.name": f"cluster env {'verify' if files else 'warm'}",
+                "spark.eventLog.enabled": "false",
+            },
+        }
+        request = {
+            "task": "warm",
+            "spec": spec,
+            "cluster": dataclasses.asdict(cluster),
+            "check": {"imports": IMPORTS, "files": files},
+            "left_out": {**left_out, **busy},
+            "model": model.digest,
+        }
+        run.start(request, f"{cluster.environment}/bin/python", code)
     listener.step(f"Started as {run.id}")
     return request
 

@@ -4,6 +4,7 @@ On the edge host a run is a folder: request.json, input/, run/ (the run director
 driver.log. The driver is a unit of systemd, so that it goes on without us, and ends as a whole.
 """
 
+import contextlib
 import io
 import json
 import shlex
@@ -59,9 +60,16 @@ class EdgeRun:
         """The driver's unit."""
         return f"cluster-run-{self.id}"
 
-    def make(self) -> None:
-        """Make the folder."""
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Make the folder, for the run to be started in; removed where that fails."""
         self._sh(f"mkdir -m 755 {self._quoted} {self._quoted}/input")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(ClusterError):
+                self.remove()
+            raise
 
     def send_code(self, code: Code) -> str:
         """The folder of the program, sent where it is not there yet."""

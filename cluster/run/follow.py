@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ POLL_S = 1.0
 # A connection that is lost for longer is given up; the run is not.
 LOST_S = 300.0
 AGAIN_S = 5.0
+# Until Spark runs, which on YARN waits in its queue and for its application master's files.
+START_S = 900.0
+# How the driver's step begins meanwhile.
+STARTING = "Starting Spark"
 
 
 class Hosts:
@@ -70,7 +74,8 @@ class Follower:
     output: Path
     listener: Listener
     _steps: int = 0
-    _interrupted_at: float | None = field(default=None)
+    _started_at: float | None = None
+    _interrupted_at: float | None = None
 
     def follow(self) -> dict[str, Any]:
         """Wait for the end; gives run.json.
@@ -106,6 +111,13 @@ class Follower:
                 self.listener.step(f"{error} Trying again")
                 time.sleep(AGAIN_S)
 
+    def kept(self) -> str:
+        """Where the results are that could not be brought here."""
+        return (
+            f"The results are on {self.run.edge.name}: bring them here with"
+            f" `cluster run --attach {self.run.id}`."
+        )
+
     def goes_on(self) -> str:
         """What to do where it is not followed any more."""
         return f"The run goes on: `cluster run --attach {self.run.id}`."
@@ -116,6 +128,11 @@ class Follower:
         for step in steps[self._steps :]:
             self.listener.step(step["text"])
         self._steps = len(steps)
+        starting = bool(steps) and steps[-1]["text"].startswith(STARTING)
+        if starting and self._waits_too_long():
+            self._interrupted_at = time.monotonic()
+            self.listener.step(f"Spark did not start in {START_S:.0f} s: stopping the run")
+            self.run.interrupt()
         if progress := status.said.get("progress"):
             self.listener.hosts(self.hosts.done(status.said))
             self.listener.progress(Progress(**progress))
@@ -127,6 +144,12 @@ class Follower:
                 f" {self.run.unit}`."
             )
 
+    def _waits_too_long(self) -> bool:
+        """Spark was not started: YARN may have no room even for an application master."""
+        now = time.monotonic()
+        self._started_at = self._started_at or now
+        return self._interrupted_at is None and now - self._started_at > START_S
+
     def end(self, status: Status) -> dict[str, Any]:
         """What ``follow`` gives, or the error that it raises, once the driver has ended."""
         state = status.said.get("state")
@@ -137,8 +160,10 @@ class Follower:
                 f" ({status.log or 'its log is empty'}): see driver.log in {self.run.folder} there"
             )
         self.listener.step("Bringing the results back")
-        with contextlib.suppress(ClusterError):
+        try:
             self.run.fetch(self.output)
+        except ClusterError as lost:
+            raise ClusterError(f"{lost} {self.kept()}") from lost
         here = self.request["here"]
         if (self.output / "run.json").exists():
             rewrite(

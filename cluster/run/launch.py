@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.env.store import hdfs
 from cluster.inventory import EDGE, Inventory
-from cluster.run.code import Code
+from cluster.run.code import ZIP, Code
 from cluster.run.edge import EdgeRun
 from cluster.run.follow import Follower, Hosts
 from cluster.run.overlays import draw
@@ -57,22 +57,22 @@ def start(
         for reason in cluster.reasons:
             listener.step(reason)
         spec.output.mkdir(parents=True, exist_ok=True)
-        run.make()
-        remote = {"model": run.send_model(model), "output": f"{run.folder}/run"}
-        if listing:
-            listener.step(f"Sending the input to {run.edge.name}")
-            remote["input"] = _send_input(run, spec, listing)
-        fields = {"mode": spec.mode, "engine": spec.engine, "precision": spec.precision}
-        fields |= {**spec.options(), "input": spec.input, **remote}
-        here = {"input": spec.input, "model": str(spec.model), "output": str(spec.output)}
-        request = {
-            "spec": fields,
-            "cluster": dataclasses.asdict(cluster),
-            "resume": False,
-            "publish": publish,
-            "here": here,
-        }
-        record = _begin(run, inventory, request, cluster.environment, listener)
+        with run.made():
+            remote = {"model": run.send_model(model), "output": f"{run.folder}/run"}
+            if listing:
+                listener.step(f"Sending the input to {run.edge.name}")
+                remote["input"] = _send_input(run, spec, listing)
+            fields = {"mode": spec.mode, "engine": spec.engine, "precision": spec.precision}
+            fields |= {**spec.options(), "input": spec.input, **remote}
+            request = {
+                "spec": fields,
+                "cluster": dataclasses.asdict(cluster),
+                "resume": False,
+                "publish": publish,
+                "here": _here(spec),
+            }
+            _begin(run, request, listener)
+        record = _follower(run, inventory, request, spec.output, listener).follow()
     if spec.overlays and listing:
         listener.step("Drawing what was found")
         draw(spec.output, listing, dict(zip(model.category_ids, model.class_names, strict=True)))
@@ -100,20 +100,20 @@ def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, An
         run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(path.name))
         listener.step(f"Asking the hosts of {inventory.path}")
         cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
-        run.make()
-        here = {"input": spec.input, "model": str(spec.model), "output": str(path)}
-        remote = {"model": run.send_model(model)}
-        if listing:
-            listener.step(f"Sending the input to {run.edge.name}")
-            remote["input"] = _send_input(run, spec, listing)
-        run.send_run(path, **remote)
-        request = {
-            "cluster": dataclasses.asdict(cluster),
-            "resume": True,
-            "publish": "",
-            "here": here,
-        }
-        return _begin(run, inventory, request, cluster.environment, listener)
+        with run.made():
+            remote = {"model": run.send_model(model)}
+            if listing:
+                listener.step(f"Sending the input to {run.edge.name}")
+                remote["input"] = _send_input(run, spec, listing)
+            run.send_run(path, **remote)
+            request = {
+                "cluster": dataclasses.asdict(cluster),
+                "resume": True,
+                "publish": "",
+                "here": _here(spec),
+            }
+            _begin(run, request, listener)
+        return _follower(run, inventory, request, path, listener).follow()
 
 
 def attach(
@@ -140,19 +140,17 @@ def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path
         raise UsageError(f"--output hdfs:{path} is there already: name another.")
 
 
-def _begin(
-    run: EdgeRun,
-    inventory: Inventory,
-    request: dict[str, Any],
-    environment: str,
-    listener: Listener,
-) -> dict[str, Any]:
+def _here(spec: JobSpec) -> dict[str, str]:
+    """The paths of this machine, which the edge host does not have."""
+    return {"input": spec.input, "model": str(spec.model), "output": str(spec.output)}
+
+
+def _begin(run: EdgeRun, request: dict[str, Any], listener: Listener) -> None:
     code = run.send_code(Code.here())
-    request["cluster"]["code"] = f"{code}/job.zip"
-    run.start(request, f"{environment}/bin/python", code)
+    cluster = request["cluster"]
+    cluster["code"] = f"{code}/{ZIP}"
+    run.start(request, f"{cluster['environment']}/bin/python", code)
     listener.step(f"Started as {run.id} on {run.edge.name}")
-    output = Path(request["here"]["output"])
-    return _follower(run, inventory, request, output, listener).follow()
 
 
 def _follower(

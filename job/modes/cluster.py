@@ -4,11 +4,9 @@ import contextlib
 import tarfile
 import threading
 import time
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from pyspark import SparkContext
@@ -192,16 +190,12 @@ class ClusterMode(Mode):
                     continue
                 self._copies[part.name] = self._readers.submit(copy, part)
 
-    @abstractmethod
-    def trouble(self) -> str:
-        """Why no executor will come, as far as it is known; empty where all seems well."""
-
     def started(self, context: SparkContext, tell: Tell) -> Mapping[str, float]:
         """Wait until every executor is there, the last one is late, or the time is over."""
         began = time.time()
         came: dict[str, float] = {}
         wanted = self.cluster.executors
-        for turn in count():
+        while True:
             now = time.time()
             for host in executors(context):
                 if host not in came:
@@ -213,8 +207,6 @@ class ClusterMode(Mode):
                 break
             if now - began > self.cluster.wait_s:
                 break
-            if turn % 25 == 24 and (reason := self.trouble()):
-                raise JobError(reason)
             time.sleep(POLL_S)
         if not came:
             raise JobError(f"no executor came within {self.cluster.wait_s:g} s")

@@ -23,7 +23,3 @@ class StandaloneMode(ClusterMode):
         if self.spec.engine == "orca":
             settings["spark.executor.extraClassPath"] = f"{cluster.orca_folder}/*"
         return settings
-
-    def trouble(self) -> str:
-        """Nothing that Spark would not say itself."""
-        return ""

@@ -64,7 +64,3 @@ class YarnMode(ClusterMode):
         if self.spec.engine == "orca":
             settings["spark.yarn.dist.jars"] = ",".join(cluster.orca_jars)
         return settings
-
-    def trouble(self) -> str:
-        """Nothing that Spark would not say itself."""
-        return ""
