@@ -4,6 +4,7 @@ In one lab, in rounds: a ratio is taken inside a round and the median of the rou
 for machines drift. What a run costs the network is measured in the same labs.
 """
 
+import contextlib
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,18 +138,19 @@ def _links(lab: StartupLab, model: Path, *, runs: int, photos: int) -> Iterator[
     lab.tell(f"{lab.name}: {photos} photos to HDFS")
     source = links.put_photos(lab, photos)
     for number in range(1, runs + 1):
-        lab.tell(f"{lab.name}, round {number} of {runs}: {PHOTOS}")
-        for row in links.photos(lab, model=model, source=source):
-            remote, is_slowed = row["host"] != edge, row["host"] in slowed
-            yield {"round": number, "way": PHOTOS, **row, "remote": remote, "slowed": is_slowed}
-        for host in slowed:
-            lab.tell(f"{lab.name}, round {number} of {runs}: {UNSHAPED}")
-            with network.unshaped(nspawn.Lab.of(lab.inventory.path).name, machines, host):
+        # In turn the one or the other first, for what a machine does drifts.
+        for free in (None, *slowed)[:: 1 if number % 2 else -1]:
+            way = UNSHAPED if free else PHOTOS
+            lab.tell(f"{lab.name}, round {number} of {runs}: {way}")
+            name = nspawn.Lab.of(lab.inventory.path).name
+            link = network.unshaped(name, machines, free) if free else contextlib.nullcontext()
+            with link:
                 measured = links.photos(lab, model=model, source=source)
             for row in measured:
-                if row["host"] == host:
-                    common = {"round": number, "way": UNSHAPED}
-                    yield {**common, **row, "remote": host != edge, "slowed": False}
+                host = row["host"]
+                common = {"round": number, "way": way, "remote": host != edge}
+                if free in (None, host):
+                    yield {**common, **row, "slowed": free is None and host in slowed}
 
 
 def figures(rows: Sequence[Row]) -> dict[str, float]:
