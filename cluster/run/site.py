@@ -155,7 +155,7 @@ def _ask(
 ) -> _Hosts:
     """What the hosts say of themselves, who must be like the edge host where it matters."""
     edge = inventory.first(EDGE)
-    hosts = [inventory[name] for name in names]
+    hosts = [host for host in inventory.hosts if host.name in names]
     asked = {host.name: host for host in (edge, *hosts)}
     said: dict[str, dict[str, Any]] = {}
     used = (stored.folder, stored.bigdl_folder)
@@ -167,8 +167,8 @@ def _ask(
             raise answer
         said[name] = answer
     ours = said[edge.name]
-    for name in names:
-        theirs = said[name]
+    for host in hosts:
+        name, theirs = host.name, said[host.name]
         if theirs["machine"] != ours["machine"]:
             raise ClusterError(
                 f"{name} has a processor of another kind than {edge.name} ({theirs['machine']}, not"
@@ -180,8 +180,8 @@ def _ask(
                 " deploy` makes them alike."
             )
     return _Hosts(
-        facts=tuple(HostFacts(**said[name]["facts"]) for name in names),
-        same_spark=all(said[name]["spark"] == ours["spark"] != "" for name in names),
+        facts=tuple(HostFacts(**said[host.name]["facts"]) for host in hosts),
+        same_spark=all(said[host.name]["spark"] == ours["spark"] != "" for host in hosts),
     )
 
 
