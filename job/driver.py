@@ -83,15 +83,7 @@ def resume(
     before = RunDirectory(path).read()
     if before["status"] == "finished":
         return before
-    options = {**before["options"], "output": path, "input": before["input"]}
-    spec = JobSpec(
-        mode=before["mode"],
-        engine=before["engine"],
-        precision=before["precision"],  # decided once: the rest must not differ from what is done
-        model=Path(before["model"]["folder"]),
-        cluster=cluster,
-        **options,
-    )
+    spec = JobSpec.of_run(before, path, cluster)
     return _Session(spec, listener or Listener()).resume(before)
 
 

@@ -90,6 +90,23 @@ class JobSpec:
             if (value := getattr(self, option)) is not None and value < 1:
                 raise UsageError(f"--{option.replace('_', '-')} {value}: give 1 or more")
 
+    @classmethod
+    def of_run(
+        cls, record: Mapping[str, Any], output: Path, cluster: ClusterSpec | None = None
+    ) -> "JobSpec":
+        """What the run of a run.json was asked to do, for the rest of it to be done alike."""
+        return cls(
+            mode=record["mode"],
+            engine=record["engine"],
+            # Decided once: the rest must not differ from what is done.
+            precision=record["precision"],
+            model=Path(record["model"]["folder"]),
+            input=record["input"],
+            output=output,
+            cluster=cluster,
+            **record["options"],
+        )
+
     def options(self) -> dict[str, Any]:
         """What run.json keeps as ``options``: all that a resumed run needs again."""
         names = (

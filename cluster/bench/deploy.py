@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from cluster.bench.labs import command
+from cluster.bench.labs import command, prepare
 from cluster.bench.result import Result
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
-from cluster.lab import image, nspawn, requirements
+from cluster.lab import requirements
 from cluster.lab.machines import machines_of
-from cluster.places import cache, repository
+from cluster.places import repository
 
 SHAPE = Path("inventory", "lab-yarn", "hosts.yml")
 # The figures are those of this number of nodes.
@@ -35,10 +35,7 @@ def measure(*, nodes: Sequence[int], tell: Callable[[str], None]) -> Result:
     Raises:
         ClusterError: labs cannot run here, or a command failed; the sentence is its own.
     """
-    if sentence := requirements.missing():
-        raise ClusterError(sentence)
-    used = nspawn.images_in_use()
-    image.ensure(repository=repository(), cache=cache(), used=used, say=tell)
+    prepare(tell)
     rows: list[dict[str, Any]] = []
     figures: dict[str, float] = {}
     for count in nodes:

@@ -21,6 +21,18 @@ from cluster.places import cache, repository
 LIMIT_S = 900.0
 
 
+def prepare(tell: Callable[[str], None]) -> None:
+    """See that labs can run here, and make their image before anything is timed.
+
+    Raises:
+        ClusterError: they cannot.
+    """
+    if sentence := requirements.missing():
+        raise ClusterError(sentence)
+    used = nspawn.images_in_use()
+    image.ensure(repository=repository(), cache=cache(), used=used, say=tell)
+
+
 @contextlib.contextmanager
 def deployed(name: str, tell: Callable[[str], None]) -> Iterator[Inventory]:
     """The machines of a copy of inventory/NAME with all services, until the end.
@@ -28,10 +40,7 @@ def deployed(name: str, tell: Callable[[str], None]) -> Iterator[Inventory]:
     Raises:
         ClusterError: labs cannot run here, or a command failed; the sentence is its own.
     """
-    if sentence := requirements.missing():
-        raise ClusterError(sentence)
-    used = nspawn.images_in_use()
-    image.ensure(repository=repository(), cache=cache(), used=used, say=tell)
+    prepare(tell)
     with tempfile.TemporaryDirectory(prefix="bench-") as parent:
         folder = Path(parent) / name
         ignored = shutil.ignore_patterns(".lab", "lab.yml")

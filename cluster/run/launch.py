@@ -84,16 +84,7 @@ def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, An
     before = RunDirectory(path).read()
     if before["status"] == "finished":
         return before
-    options = before["options"]
-    spec = JobSpec(
-        mode=before["mode"],
-        engine=before["engine"],
-        precision=before["precision"],
-        model=Path(before["model"]["folder"]),
-        input=before["input"],
-        output=path,
-        **options,
-    )
+    spec = JobSpec.of_run(before, path)
     model = Model.load(spec.model)
     listing = None if spec.input.startswith(ON_HDFS) else list_images(spec.input)
     with Fleet(inventory) as fleet, RunDirectory(path).locked():

@@ -15,6 +15,7 @@ from cluster.lab.machines import machines_of
 from cluster.places import repository
 from job.errors import JobError
 from tests.scenarios.labs import OperatedLab
+from tests.scenarios.running import local_run
 
 
 @dataclass
@@ -89,6 +90,12 @@ def pushed(lab: OperatedLab, deployed: Any) -> None:
     """The environment is on the cluster."""
     done = lab.cluster("env", "push")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of the shipped images in local mode."""
+    return local_run(tmp_path_factory.mktemp("local"))
 
 
 def can_run(inventory: Inventory) -> None:

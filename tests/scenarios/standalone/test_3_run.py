@@ -12,7 +12,6 @@ from tests.scenarios.running import (
     Running,
     assert_complete,
     assert_same,
-    local_run,
     many,
     run_json,
     timings,
@@ -26,11 +25,6 @@ IMAGES = 1200
 def start(lab: OperatedLab, source: Path, output: Path, *more: str) -> Running:
     arguments = ["--mode", "standalone", "--input", str(source), "--output", str(output), *more]
     return Running(lab, arguments)
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return local_run(tmp_path_factory.mktemp("local"))
 
 
 @pytest.mark.parametrize("engine", ["native", "orca"])

@@ -21,7 +21,6 @@ from tests.scenarios.running import (
     Running,
     assert_complete,
     assert_same,
-    local_run,
     many,
     run_json,
     timings,
@@ -46,11 +45,6 @@ def poisoned(file, *options, **more):
     return decode(file, *options, **more)
 Image.open = poisoned
 """
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return local_run(tmp_path_factory.mktemp("local"))
 
 
 @pytest.fixture(scope="module")
