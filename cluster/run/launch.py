@@ -19,7 +19,7 @@ from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
 from job.errors import UsageError
-from job.images.source import ON_HDFS, Listing, list_images
+from job.images.source import ON_HDFS, Listing, list_images, split_glob
 from job.model import Model
 from job.rundir import RunDirectory
 from job.spec import ClusterSpec, JobSpec
@@ -162,9 +162,7 @@ def _send_input(run: EdgeRun, spec: JobSpec, listing: Listing) -> str:
     """Send the files of the images, by the names that make the same image_ids; the input there."""
     source = Path(spec.input)
     if glob.has_magic(spec.input) and not source.exists():
-        parts = source.parts
-        fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
-        root = Path(*parts[:fixed])
+        root = Path(split_glob(source)[0])
     else:
         root = source if source.is_dir() else source.parent
     paths = dict.fromkeys(image.path for image in listing.images[: spec.limit])

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from job.errors import JobError, UsageError
 from job.images.decode import ImageError, Pixels
@@ -82,8 +82,8 @@ def list_images(source: str) -> Listing:
         else:
             listing = _list_files(path.parent, [path.name])
     elif glob.has_magic(source):
-        fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        root, pattern = Path(*fixed), str(Path(*path.parts[len(fixed) :]))
+        above, pattern = split_glob(path)
+        root = Path(above)
         # Not Path.glob: in Python 3.11 its ** finds folders only.
         names = glob.glob(pattern, root_dir=root, recursive=True)  # noqa: PTH207
         listing = _list_files(root, (name for name in names if _is_shown(name)))
@@ -103,16 +103,13 @@ def listing_of(files: WebHdfs, source: str) -> Listing:
     Images alone: videos and ZIPs are ignored there. Raises as ``list_images``.
     """
     path = hdfs_path(source)
-    parts = PurePosixPath(path).parts
-    fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
-    root = str(PurePosixPath(*fixed))
+    root, pattern = split_glob(PurePosixPath(path))
     found = files.status(root)
     if found is None:
         raise UsageError(f"input {source!r} does not exist: name a file, a folder or a glob")
     if not found.is_folder:
         root = str(PurePosixPath(root).parent)
     everything = _walk_hdfs(files, root) if found.is_folder else iter((found,))
-    pattern = "/".join(parts[len(fixed) :])
     images: list[ImageRef] = []
     ignored: list[str] = []
     for file in everything:
@@ -127,6 +124,12 @@ def listing_of(files: WebHdfs, source: str) -> Listing:
         raise JobError(f"no image in {source!r} ({len(ignored)} other files): name images")
     images.sort(key=lambda image: image.image_id)
     return Listing(images=tuple(images), ignored=tuple(ignored))
+
+
+def split_glob(path: PurePath) -> tuple[str, str]:
+    """The part of a pattern before its first wildcard, and the rest; empty where there is none."""
+    fixed = tuple(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return str(type(path)(*fixed)), "/".join(path.parts[len(fixed) :])
 
 
 def hdfs_path(source: str) -> str:
