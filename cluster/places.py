@@ -34,6 +34,12 @@ def cache() -> Path:
     return folder.absolute()
 
 
+def state() -> Path:
+    """The folder for what is to outlive a command, and is no cache."""
+    default = Path.home() / ".local" / "state"
+    return Path(os.environ.get("XDG_STATE_HOME") or default).absolute() / "cluster"
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep other processes out, by a lock on the file PATH. Ends with the process in any case."""

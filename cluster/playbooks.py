@@ -19,7 +19,7 @@ import yaml
 
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
-from cluster.places import repository
+from cluster.places import repository, state
 
 # How long Ansible may take to end by itself after Ctrl-C, in seconds.
 GRACE_S = 10.0
@@ -216,8 +216,7 @@ def tags_of(playbook: Path) -> set[str]:
 
 def _log_file(name: str) -> Path:
     """A new one in the user's folder for such files (XDG Base Directory Specification)."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = state / "cluster" / "playbooks"
+    folder = state() / "playbooks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ def bench() -> None:
       cluster bench deploy --nodes 1 --nodes 3
       cluster bench startup --lab lab-yarn --runs 3
     """
+    # As Ctrl-C: a lab that a bench has made goes with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 assert_option = click.option(

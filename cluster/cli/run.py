@@ -97,11 +97,19 @@ MEMORY = MemorySize()
     metavar="ID",
     help="Follow a run on a cluster that was left alone, and bring its results here.",
 )
+@click.option(
+    "--submit-from",
+    type=click.Choice(["edge", "here"]),
+    default="edge",
+    show_default=True,
+    help="Where the driver is: on the edge host, or here, on a machine inside the network.",
+)
 @format_option
 @click.pass_context
 def run(
     ctx: click.Context,
     /,
+    submit_from: str,
     fail_on: str | None,
     resume_: Path | None,
     attach: str | None,
@@ -119,8 +127,10 @@ def run(
       cluster run --mode standalone --input photos/ --output runs/photos --executors 2
       cluster run --resume runs/photos
       cluster run --attach photos-20261126-101500-3f2a
+      cluster run --mode yarn --input photos/ --output runs/photos --submit-from here
     """
     listener = ProgressListener(quiet=format_ == "json")
+    here = submit_from == "here"
     publish = ""
     with listener:
         if resume_ is not None:
@@ -129,11 +139,10 @@ def run(
                     option = name.rstrip("_").replace("_", "-")
                     raise UsageError(f"--{option} goes not with --resume: run.json has it")
             path = resume_.absolute()
-            result = _resume(ctx.obj, path, listener)
+            result = _resume(ctx.obj, path, listener, here=here)
         elif attach is not None:
-            path, result = launch.attach(
-                Inventory.load(ctx.obj), attach, _absolute(options["output"]), listener
-            )
+            inventory, output = Inventory.load(ctx.obj), _absolute(options["output"])
+            path, result = launch.attach(inventory, attach, output, listener, here=here)
         else:
             publish = _on_hdfs(options["mode"], options["output"])
             if publish:
@@ -144,7 +153,8 @@ def run(
             if spec.mode == "local":
                 result = driver.run(spec, listener)
             else:
-                result = launch.start(Inventory.load(ctx.obj), spec, listener, publish=publish)
+                inventory = Inventory.load(ctx.obj)
+                result = launch.start(inventory, spec, listener, publish=publish, here=here)
         listener.step("Writing the report")
         found = report.write(path)
     shown = f"{ON_HDFS}//{publish}" if publish else str(path)
@@ -158,10 +168,12 @@ def run(
         sys.exit(STRAGGLER_FOUND)
 
 
-def _resume(inventory: Path, path: Path, listener: driver.Listener) -> dict[str, Any]:
+def _resume(
+    inventory: Path, path: Path, listener: driver.Listener, *, here: bool
+) -> dict[str, Any]:
     if RunDirectory(path).read()["mode"] == "local":
         return driver.resume(path, listener)
-    return launch.resume(Inventory.load(inventory), path, listener)
+    return launch.resume(Inventory.load(inventory), path, listener, here=here)
 
 
 def _on_hdfs(mode: str | None, output: Path | None) -> str:

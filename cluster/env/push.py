@@ -29,6 +29,8 @@ from job.webhdfs import FileStatus
 
 # On as many hosts as there are, a NodeManager reads its own copy; more than this are no faster.
 MOST_COPIES = 10
+# Of jars, which hosts seldom read: they have Spark, and BigDL's are for one engine.
+JARS_COPIES = 2
 # HDFS goes on making copies after that.
 REPLICATE_S = 300.0
 # On a host's disk, for Spark's zip and for others.
@@ -141,8 +143,7 @@ def push(
             "spark": lacking.kind("spark-"),
             "bigdl": lacking.kind("bigdl-"),
             "jars": str(store.JARS / store.bigdl_name(environment.bigdl)),
-            "names": [*lacking.hdfs, *lacking.thin],
-            "copies": copies,
+            "copies": {name: _copies_of(name, copies) for name in (*lacking.hdfs, *lacking.thin)},
             "replicate_s": REPLICATE_S,
         }
     wanted["total"] = sent = sum(path.stat().st_size for path in files.values())
@@ -170,7 +171,7 @@ def push(
         choice=choice if lacking.archive else None,
         sent_bytes=sent,
         copies=on_hdfs.get("copies"),
-        wanted_copies=copies if on_hdfs else None,
+        wanted_copies=max(wanted["publish"]["copies"].values()) if on_hdfs else None,
         seconds={**seconds, "total": time.monotonic() - started},
         hosts=hosts,
     )
@@ -290,7 +291,9 @@ def _lacking(
     on_hdfs = {status.name: status.replication for status in there}
     return _Lacking(
         hdfs=tuple(name for name in names if name not in on_hdfs),
-        thin=tuple(name for name in names if on_hdfs.get(name, copies) < copies),
+        thin=tuple(
+            name for name in names if name in on_hdfs and on_hdfs[name] < _copies_of(name, copies)
+        ),
         hosts=hosts,
     )
 
@@ -316,7 +319,11 @@ def _refuse_full(
                 )
 
 
+def _copies_of(name: str, most: int) -> int:
+    return most if name.startswith(store.TAG) else min(most, JARS_COPIES)
+
+
 def _copies(inventory: Inventory, names: NameNode) -> int:
-    """One for each NodeManager, but no more than there are DataNodes to hold them."""
+    """Of the environment: one for each NodeManager, as far as there are DataNodes for them."""
     alive = sum(node.alive for node in names.datanodes)
     return max(1, min(len(inventory.group("yarn_nodemanager")), MOST_COPIES, alive))

@@ -25,10 +25,12 @@ TAG = "environment-"
 class Stored:
     """An environment in a cluster: folders on hosts, and paths on HDFS where there is one.
 
-    ``bigdl`` are the paths of BigDL's jars, which only the engine orca needs.
+    ``bigdl`` are the paths of BigDL's jars, which only the engine orca needs; ``user`` is who we
+    are on the edge host.
     """
 
     digest: str
+    user: str
     bigdl_digest: str
     archive: str | None = None
     spark: str | None = None
@@ -101,14 +103,21 @@ def find(fleet: Fleet, inventory: Inventory) -> Stored:
     own = hdfs(fleet, inventory, seen["user"])
     if own is None:
         _refuse_lacking(fleet, inventory, digest)
-        return Stored(digest=digest, bigdl_digest=bigdl)
+        return Stored(digest=digest, user=seen["user"], bigdl_digest=bigdl)
     listed = own.list(FOLDER)
     there = {status.name: status.path for status in listed}
     archive, spark = archive_of(listed, digest), there.get(spark_name(seen["spark"]))
     jars = tuple(status.path for status in own.list(f"{FOLDER}/{bigdl_name(bigdl)}"))
     if not (archive and spark and jars):
         raise _missing(digest, f"HDFS ({FOLDER})")
-    return Stored(digest=digest, bigdl_digest=bigdl, archive=archive.path, spark=spark, bigdl=jars)
+    return Stored(
+        digest=digest,
+        user=seen["user"],
+        bigdl_digest=bigdl,
+        archive=archive.path,
+        spark=spark,
+        bigdl=jars,
+    )
 
 
 def _refuse_lacking(fleet: Fleet, inventory: Inventory, digest: str) -> None:

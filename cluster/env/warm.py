@@ -23,6 +23,7 @@ from cluster.run.code import Code
 from cluster.run.edge import EdgeRun, Status
 from cluster.run.follow import Follower, Hosts
 from cluster.run.localisation import localised, localised_names
+from cluster.run.prefetch import prefetch
 from cluster.run.site import EXECUTOR_MB, Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
@@ -33,7 +34,7 @@ from job.spec import ClusterSpec
 
 # Until the last executor must be there: as long as a slow link and a slow CPU may take.
 WAIT_S = 900.0
-# Until something must be known of some host: the application master localises, too, before that.
+# Until Spark must run: the application master localises before that.
 START_S = 2 * WAIT_S
 # In a node's health report.
 FULL = re.compile(r"\[ (?P<folder>/\S+) : free space below limit of (?P<limit>\w+)")
@@ -108,6 +109,7 @@ def warm(
         hosts=hosts,
         output=Path(run.folder),
         listener=listener,
+        start_s=START_S,
         tell_=tell,
     )
     try:
@@ -139,7 +141,7 @@ def _start(
     free = tuple(facts for facts in cluster.hosts if facts.host not in busy)
     taken = len(cluster.hosts) - len(free)
     run.remove()
-    with run.made():
+    with run.made() as made_at:
         code = run.send_code(Code.here())
         cluster = dataclasses.replace(
             cluster,
@@ -166,7 +168,9 @@ def _start(
             "check": {"imports": IMPORTS, "files": files},
             "left_out": {**left_out, **busy},
             "model": model.digest,
+            "made_at": made_at,
         }
+        prefetch(fleet, inventory, cluster)
         run.start(request, f"{cluster.environment}/bin/python", code)
     listener.step(f"Started as {run.id}")
     return request
@@ -251,8 +255,6 @@ class _Follower(Follower):
 
     tell_: Tell
     _known: dict[str, str] = field(default_factory=dict)
-    _began: float = field(default_factory=time.monotonic)
-    _late: bool = False
 
     def goes_on(self) -> str:
         """The next call finds it."""
@@ -266,9 +268,6 @@ class _Follower(Follower):
             if self._known.get(host) != step:
                 self._known[host] = step
                 self.tell_(host, step, 0, 0)
-        if not self._known and not self._late and time.monotonic() - self._began > START_S:
-            self._late = True
-            self.run.interrupt()
 
     def end(self, status: Status) -> dict[str, Any]:
         """What the driver has said last."""
@@ -276,13 +275,7 @@ class _Follower(Follower):
         if said.get("state") == "finished":
             self.run.remove()
             return said
-        if self._late:
-            raise JobError(f"YARN started no executor in {START_S:.0f} s: see `cluster status`.")
-        why = said.get("error") or (
-            f"the driver ended without a word ({status.log or 'its log is empty'}): see driver.log"
-            f" in {self.run.folder}"
-        )
-        raise JobError(f"{self.run.edge.name}: {why}.")
+        raise JobError(f"{self.run.place}: {self.why(status)}.")
 
 
 def _step(said: Mapping[str, Any]) -> str:
@@ -300,8 +293,8 @@ def _hosts(
     known = {facts.host: said.get("hosts", {}).get(facts.host, {}) for facts in cluster.hosts}
     came: dict[str, dict[str, float]] = {}
     names = localised_names(request["cluster"], request["model"])
-    since = said["steps"][0]["at"]
-    for each in localised(fleet, inventory.group("yarn_nodemanager"), names, since):
+    managers = inventory.group("yarn_nodemanager")
+    for each in localised(fleet, managers, names, request["made_at"]):
         came.setdefault(each.host, {})[each.name] = each.seconds
     without = [host for host, of_host in known.items() if "executor_s" not in of_host]
     # Where the application master is, there may be no room for an executor beside it.

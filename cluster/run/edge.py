@@ -15,17 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from cluster.errors import ClusterError
-from cluster.inventory import Host
+from cluster.inventory import Host, Inventory
 from cluster.run.code import Code
 from cluster.ssh import CHUNK, Fleet
 from job.model import Model
 from job.parts import write_atomically
+from job.spec import ClusterSpec
 
 # The role edge makes it.
 FOLDER = "/data/runs"
 LOG_LINES = 5
 STOP_S = 120
+HADOOP_CONF = "/etc/hadoop/conf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,11 @@ class EdgeRun:
     id: str
 
     @property
+    def is_here(self) -> bool:
+        """Files of this machine need not be sent."""
+        return False
+
+    @property
     def root(self) -> str:
         """Where runs are."""
         return str(self.edge.variables.get("edge_folder", FOLDER))
@@ -60,12 +69,38 @@ class EdgeRun:
         """The driver's unit."""
         return f"cluster-run-{self.id}"
 
+    @property
+    def place(self) -> str:
+        """Where the driver is, in a sentence."""
+        return self.edge.name
+
+    @property
+    def end_it(self) -> str:
+        """The command that ends the driver at once."""
+        return f"sudo systemctl kill --signal=KILL {self.unit}"
+
+    @property
+    def again(self) -> str:
+        """The command that follows the run."""
+        return f"cluster run --attach {self.id}"
+
+    def http(self, port: int) -> httpx.Client:
+        """A client for the driver's pages."""
+        return self.fleet.http(self.edge, port)
+
+    def adapt(self, cluster: ClusterSpec, _: Inventory) -> ClusterSpec:
+        """The cluster for a driver on the edge host, as which it was surveyed."""
+        return cluster
+
     @contextlib.contextmanager
-    def made(self) -> Iterator[None]:
-        """Make the folder, for the run to be started in; removed where that fails."""
-        self._sh(f"mkdir -m 755 {self._quoted} {self._quoted}/input")
+    def made(self) -> Iterator[float]:
+        """Make the folder, for the run to be started in; removed where that fails.
+
+        Gives the time by the edge host's clock.
+        """
+        at = self._sh(f"mkdir -m 755 {self._quoted} {self._quoted}/input && date +%s.%N")
         try:
-            yield
+            yield float(at)
         except BaseException:
             with contextlib.suppress(ClusterError):
                 self.remove()
@@ -94,7 +129,7 @@ class EdgeRun:
     def send_files(self, files: Iterable[tuple[Path, str]], into: str) -> None:
         """Send files under names below FOLDER/INTO."""
         command = f"tar -C {self._quoted}/{into} --no-same-owner -xf -"
-        self.fleet.send(self.edge, command, _tarred(files))
+        self._send(command, _tarred(files))
 
     def send_run(self, path: Path, **fields: str) -> None:
         """Send a run directory that is to be gone on with; FIELDS of its run.json differ there."""
@@ -114,14 +149,13 @@ class EdgeRun:
 
     def start(self, request: Mapping[str, Any], python: str, code: str) -> None:
         """Start the driver. A request is what ``python -m job`` takes."""
-        text = json.dumps(request).encode()
-        self.fleet.send(self.edge, f"cat > {self._quoted}/request.json", [text])
+        self._send_request(request)
         environment = {
             "PYTHONPATH": code,
             "PYTHONUNBUFFERED": "1",
             "SPARK_HOME": "/opt/spark",
             "SPARK_CONF_DIR": "/etc/spark/conf",
-            "HADOOP_CONF_DIR": "/etc/hadoop/conf",
+            "HADOOP_CONF_DIR": HADOOP_CONF,
         }
         properties = {
             "WorkingDirectory": self.folder,
@@ -139,17 +173,9 @@ class EdgeRun:
 
     def status(self) -> Status:
         """What the driver says of itself, and whether it lives."""
-        command = (
-            f"systemctl is-active {self.unit}; cat {self._quoted}/status.json 2>/dev/null; echo;"
-            f" tail -n {LOG_LINES} {self._quoted}/driver.log 2>/dev/null || :"
-        )
-        active, _, rest = self._sh(command).partition("\n")
-        said, _, log = rest.partition("\n")
-        return Status(
-            active=active in ("active", "activating", "deactivating"),
-            said=json.loads(said) if said else {},
-            log=log.strip(),
-        )
+        asked = f"systemctl is-active {self.unit}; {self._telling}"
+        active, _, told = self._sh(asked).partition("\n")
+        return self._status(told, active=active in ("active", "activating", "deactivating"))
 
     def request(self) -> Any:
         """What it was started with.
@@ -157,12 +183,12 @@ class EdgeRun:
         Raises:
             ClusterError: there is no such run on the edge host.
         """
-        done = self.fleet.run(self.edge, f"cat {self._quoted}/request.json")
-        if not done.ok:
-            known = self.fleet.run(self.edge, f"ls {shlex.quote(self.root)}").stdout.split()
+        text = self._sh(f"cat {self._quoted}/request.json 2>/dev/null || :")
+        if not text:
+            known = self._sh(f"ls {shlex.quote(self.root)} 2>/dev/null || :").split()
             there = f"those there: {', '.join(known)}" if known else "there is none"
-            raise ClusterError(f"There is no run {self.id} on {self.edge.name}; {there}.")
-        return json.loads(done.stdout)
+            raise ClusterError(f"There is no run {self.id} on {self.place}; {there}.")
+        return json.loads(text)
 
     def interrupt(self) -> None:
         """As Ctrl-C does to a driver in a terminal."""
@@ -171,9 +197,7 @@ class EdgeRun:
     def fetch(self, target: Path) -> None:
         """Bring the run directory into TARGET; files there of the same name are replaced."""
         target.mkdir(parents=True, exist_ok=True)
-        chunks = self.fleet.receive(
-            self.edge, f"tar -C {self._quoted}/run --exclude=_scratch -cf - ."
-        )
+        chunks = self._receive(f"tar -C {self._quoted}/run --exclude=_scratch -cf - .")
         with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
             archive.extractall(target, filter="data")
 
@@ -182,15 +206,37 @@ class EdgeRun:
         self._sh(f"rm -rf {self._quoted}")
 
     @property
+    def _telling(self) -> str:
+        """The command for what ``_status`` takes."""
+        return (
+            f"cat {self._quoted}/status.json 2>/dev/null; echo;"
+            f" tail -n {LOG_LINES} {self._quoted}/driver.log 2>/dev/null || :"
+        )
+
+    @staticmethod
+    def _status(told: str, *, active: bool) -> Status:
+        said, _, log = told.partition("\n")
+        return Status(active=active, said=json.loads(said) if said else {}, log=log.strip())
+
+    @property
     def _quoted(self) -> str:
         return shlex.quote(self.folder)
+
+    def _send_request(self, request: Mapping[str, Any]) -> None:
+        self._send(f"cat > {self._quoted}/request.json", [json.dumps(request).encode()])
 
     def _sh(self, command: str) -> str:
         return self.fleet.run(self.edge, command).check().stdout
 
+    def _send(self, command: str, chunks: Iterable[bytes]) -> None:
+        self.fleet.send(self.edge, command, chunks)
+
+    def _receive(self, command: str) -> Iterator[bytes]:
+        return self.fleet.receive(self.edge, command)
+
     def _send_once(self, folder: str, packed: Any) -> None:
         quoted = shlex.quote(folder)
-        if self.fleet.run(self.edge, f"test -d {quoted}").ok:
+        if self._sh(f"test -d {quoted} && echo there || :"):
             return
         part = shlex.quote(f"{folder}.{self.id}.part")
         command = (
@@ -199,7 +245,7 @@ class EdgeRun:
         )
         content = packed()
         chunks = (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
-        self.fleet.send(self.edge, command, chunks)
+        self._send(command, chunks)
 
 
 def rewrite(path: Path, **fields: Any) -> None:

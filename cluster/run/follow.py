@@ -61,7 +61,7 @@ class Hosts:
             client = fleet.http(manager, yarn.PORT)
             client.base_url = client.base_url.join(f"/proxy/{said['application']}")
             return client
-        return fleet.http(self._run.edge, httpx.URL(said["url"]).port or 0)
+        return self._run.http(httpx.URL(said["url"]).port or 0)
 
 
 @dataclass
@@ -73,8 +73,10 @@ class Follower:
     hosts: Hosts
     output: Path
     listener: Listener
+    start_s: float = START_S
     _steps: int = 0
-    _started_at: float | None = None
+    _starting_since: float | None = None
+    _gave_up: bool = False
     _interrupted_at: float | None = None
 
     def follow(self) -> dict[str, Any]:
@@ -114,13 +116,13 @@ class Follower:
     def kept(self) -> str:
         """Where the results are that could not be brought here."""
         return (
-            f"The results are on {self.run.edge.name}: bring them here with"
-            f" `cluster run --attach {self.run.id}`."
+            f"The results are on {self.run.place} ({self.run.folder}): bring them here with"
+            f" `{self.run.again}`."
         )
 
     def goes_on(self) -> str:
         """What to do where it is not followed any more."""
-        return f"The run goes on: `cluster run --attach {self.run.id}`."
+        return f"The run goes on: `{self.run.again}`."
 
     def tell(self, status: Status) -> None:
         """Tell what is new; it is asked again and again."""
@@ -130,8 +132,8 @@ class Follower:
         self._steps = len(steps)
         starting = bool(steps) and steps[-1]["text"].startswith(STARTING)
         if starting and self._waits_too_long():
-            self._interrupted_at = time.monotonic()
-            self.listener.step(f"Spark did not start in {START_S:.0f} s: stopping the run")
+            self._gave_up, self._interrupted_at = True, time.monotonic()
+            self.listener.step(f"Spark did not start in {self.start_s:.0f} s: stopping the run")
             self.run.interrupt()
         if progress := status.said.get("progress"):
             self.listener.hosts(self.hosts.done(status.said))
@@ -139,26 +141,33 @@ class Follower:
         late = self._interrupted_at and time.monotonic() - self._interrupted_at > STOP_S
         if late:
             raise ClusterError(
-                f"The driver on {self.run.edge.name} does not stop: see driver.log in"
-                f" {self.run.folder} there, and end it with `sudo systemctl kill --signal=KILL"
-                f" {self.run.unit}`."
+                f"The driver on {self.run.place} does not stop: see driver.log in"
+                f" {self.run.folder} there, and end it with `{self.run.end_it}`."
             )
 
     def _waits_too_long(self) -> bool:
         """Spark was not started: YARN may have no room even for an application master."""
         now = time.monotonic()
-        self._started_at = self._started_at or now
-        return self._interrupted_at is None and now - self._started_at > START_S
+        self._starting_since = self._starting_since or now
+        return self._interrupted_at is None and now - self._starting_since > self.start_s
+
+    def why(self, status: Status) -> str:
+        """Why a driver that has ended did not finish; empty where it did."""
+        if self._gave_up:
+            return (
+                f"Spark did not start in {self.start_s:.0f} s: `cluster status` shows whether YARN"
+                " has room"
+            )
+        if status.said.get("state") in (None, "running"):
+            return (
+                f"the driver on {self.run.place} ended without a word"
+                f" ({status.log or 'its log is empty'}): see driver.log in {self.run.folder} there"
+            )
+        return str(status.said.get("error", ""))
 
     def end(self, status: Status) -> dict[str, Any]:
         """What ``follow`` gives, or the error that it raises, once the driver has ended."""
-        state = status.said.get("state")
-        error = status.said.get("error", "")
-        if state == "running" or not state:
-            error = (
-                f"the driver on {self.run.edge.name} ended without a word"
-                f" ({status.log or 'its log is empty'}): see driver.log in {self.run.folder} there"
-            )
+        error = self.why(status)
         self.listener.step("Bringing the results back")
         try:
             self.run.fetch(self.output)
@@ -172,12 +181,12 @@ class Follower:
                 model=here["model"],
                 phases=self._phases(RunDirectory(self.output).read()),
             )
-            if state != "running" and not (error and self.request["publish"]):
+            if status.said.get("state") != "running" and not (error and self.request["publish"]):
                 self.run.remove()
         if error and self.request["publish"]:
             error = (
-                f"{error}; the run directory is on {self.run.edge.name}, and not on HDFS: bring it"
-                f" here with `cluster run --attach {self.run.id} --output FOLDER`"
+                f"{error}; the run directory is on {self.run.place}, and not on HDFS: bring it"
+                f" here with `{self.run.again} --output FOLDER`"
             )
         if error:
             error = error.replace(f"{self.run.folder}/run", str(self.output))
@@ -189,7 +198,7 @@ class Follower:
         cluster = self.request["cluster"]
         names = localised_names(cluster, record["model"]["digest"])
         managers = self.hosts.inventory.group("yarn_nodemanager") if cluster["archive"] else ()
-        found = localised(self.run.fleet, managers, names, record["started_at"])
+        found = localised(self.run.fleet, managers, names, self.request["made_at"])
         phases: list[Phase] = record["phases"]
         return phases + [
             phase(

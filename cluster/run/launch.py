@@ -14,7 +14,9 @@ from cluster.inventory import EDGE, Inventory
 from cluster.run.code import ZIP, Code
 from cluster.run.edge import EdgeRun
 from cluster.run.follow import Follower, Hosts
+from cluster.run.here import HereRun
 from cluster.run.overlays import draw
+from cluster.run.prefetch import prefetch
 from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
@@ -31,13 +33,15 @@ def start(
     listener: Listener,
     *,
     publish: str = "",
+    here: bool = False,
     adapt: Callable[[ClusterSpec], ClusterSpec] = lambda cluster: cluster,
 ) -> dict[str, Any]:
     """Run SPEC, whose paths are those of this machine, on the inventory's cluster.
 
     Gives run.json of the run directory, which is in ``spec.output`` then, and on HDFS at PUBLISH
-    where that is not empty. ADAPT may have the run use the cluster in another way than it would by
-    itself, for a benchmark to compare with. Raises as ``Follower.follow`` and ``survey``.
+    where that is not empty. The driver is on the edge host, or HERE on this machine. ADAPT may have
+    the run use the cluster in another way than it would by itself, for a benchmark to compare with.
+    Raises as ``Follower.follow`` and ``survey``.
     """
     model = Model.load(spec.model)
     listing = None
@@ -49,37 +53,33 @@ def start(
         raise UsageError("--overlays goes not with an input on HDFS: images are drawn on here.")
     RunDirectory.check_new(spec.output)
     with Fleet(inventory) as fleet:
-        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(spec.output.name))
-        listener.step(f"Asking the hosts of {inventory.path}")
-        cluster = adapt(survey(fleet, inventory, Wishes.of(spec), run.id))
+        run = _run(fleet, inventory, _id(spec.output.name), here=here)
+        cluster = adapt(_survey(run, inventory, spec, listener))
         if publish:
             _refuse_taken(fleet, inventory, cluster, publish)
-        for reason in cluster.reasons:
-            listener.step(reason)
         spec.output.mkdir(parents=True, exist_ok=True)
-        with run.made():
-            remote = {"model": run.send_model(model), "output": f"{run.folder}/run"}
-            if listing:
-                listener.step(f"Sending the input to {run.edge.name}")
-                remote["input"] = _send_input(run, spec, listing)
+        with run.made() as made_at:
+            _prefetch(fleet, inventory, cluster, listener)
+            remote = {"output": f"{run.folder}/run", **_send(run, spec, model, listing, listener)}
             fields = {"mode": spec.mode, "engine": spec.engine, "precision": spec.precision}
             fields |= {**spec.options(), "input": spec.input, **remote}
             request = {
                 "spec": fields,
                 "cluster": dataclasses.asdict(cluster),
+                "made_at": made_at,
                 "resume": False,
                 "publish": publish,
-                "here": _here(spec),
+                "here": _here(spec, "input", "model", "output"),
             }
             _begin(run, request, listener)
         record = _follower(run, inventory, request, spec.output, listener).follow()
-    if spec.overlays and listing:
-        listener.step("Drawing what was found")
-        draw(spec.output, listing, dict(zip(model.category_ids, model.class_names, strict=True)))
+    _draw(spec, model, listing, listener)
     return record
 
 
-def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, Any]:
+def resume(
+    inventory: Inventory, path: Path, listener: Listener, *, here: bool = False
+) -> dict[str, Any]:
     """Finish the run in PATH on the cluster, as its run.json asked for it."""
     before = RunDirectory(path).read()
     if before["status"] == "finished":
@@ -88,31 +88,35 @@ def resume(inventory: Inventory, path: Path, listener: Listener) -> dict[str, An
     model = Model.load(spec.model)
     listing = None if spec.input.startswith(ON_HDFS) else list_images(spec.input)
     with Fleet(inventory) as fleet, RunDirectory(path).locked():
-        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=_id(path.name))
-        listener.step(f"Asking the hosts of {inventory.path}")
-        cluster = survey(fleet, inventory, Wishes.of(spec), run.id)
-        with run.made():
-            remote = {"model": run.send_model(model)}
-            if listing:
-                listener.step(f"Sending the input to {run.edge.name}")
-                remote["input"] = _send_input(run, spec, listing)
-            run.send_run(path, **remote)
+        run = _run(fleet, inventory, _id(path.name), here=here)
+        cluster = _survey(run, inventory, spec, listener)
+        with run.made() as made_at:
+            _prefetch(fleet, inventory, cluster, listener)
+            run.send_run(path, **_send(run, spec, model, listing, listener))
             request = {
                 "cluster": dataclasses.asdict(cluster),
+                "made_at": made_at,
                 "resume": True,
                 "publish": "",
-                "here": _here(spec),
+                "here": _here(spec, "input", "model", "output"),
             }
             _begin(run, request, listener)
-        return _follower(run, inventory, request, path, listener).follow()
+        record = _follower(run, inventory, request, path, listener).follow()
+    _draw(spec, model, listing, listener)
+    return record
 
 
 def attach(
-    inventory: Inventory, run_id: str, output: Path | None, listener: Listener
+    inventory: Inventory,
+    run_id: str,
+    output: Path | None,
+    listener: Listener,
+    *,
+    here: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
-    """Follow a run that goes on, or has ended, on the edge host; its output folder and run.json."""
+    """Follow a run that goes on, or has ended, where its driver is; its output and run.json."""
     with Fleet(inventory) as fleet:
-        run = EdgeRun(fleet=fleet, edge=inventory.first(EDGE), id=run_id)
+        run = _run(fleet, inventory, run_id, here=here)
         request = run.request()
         if output is None and request["publish"]:
             raise UsageError(
@@ -123,6 +127,18 @@ def attach(
         return output, _follower(run, inventory, request, output, listener).follow()
 
 
+def _run(fleet: Fleet, inventory: Inventory, run_id: str, *, here: bool) -> EdgeRun:
+    return (HereRun if here else EdgeRun)(fleet=fleet, edge=inventory.first(EDGE), id=run_id)
+
+
+def _survey(run: EdgeRun, inventory: Inventory, spec: JobSpec, listener: Listener) -> ClusterSpec:
+    listener.step(f"Asking the hosts of {inventory.path}")
+    cluster = survey(run.fleet, inventory, Wishes.of(spec), run.id)
+    for reason in cluster.reasons:
+        listener.step(reason)
+    return run.adapt(cluster, inventory)
+
+
 def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path: str) -> None:
     files = hdfs(fleet, inventory, cluster.user)
     if files is None:
@@ -131,9 +147,15 @@ def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path
         raise UsageError(f"--output hdfs:{path} is there already: name another.")
 
 
-def _here(spec: JobSpec) -> dict[str, str]:
-    """The paths of this machine, which the edge host does not have."""
-    return {"input": spec.input, "model": str(spec.model), "output": str(spec.output)}
+def _here(spec: JobSpec, *names: str) -> dict[str, str]:
+    """Paths of this machine, which the edge host does not have."""
+    return {name: str(getattr(spec, name)) for name in names}
+
+
+def _draw(spec: JobSpec, model: Model, listing: Listing | None, listener: Listener) -> None:
+    if spec.overlays and listing:
+        listener.step("Drawing what was found")
+        draw(spec.output, listing, dict(zip(model.category_ids, model.class_names, strict=True)))
 
 
 def _begin(run: EdgeRun, request: dict[str, Any], listener: Listener) -> None:
@@ -141,7 +163,7 @@ def _begin(run: EdgeRun, request: dict[str, Any], listener: Listener) -> None:
     cluster = request["cluster"]
     cluster["code"] = f"{code}/{ZIP}"
     run.start(request, f"{cluster['environment']}/bin/python", code)
-    listener.step(f"Started as {run.id} on {run.edge.name}")
+    listener.step(f"Started as {run.id} on {run.place}")
 
 
 def _follower(
@@ -156,6 +178,24 @@ def _id(name: str) -> str:
     """A name that no other run has, and that systemd and YARN take."""
     kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "run"
     return f"{kept}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _prefetch(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, listener: Listener) -> None:
+    if prefetch(fleet, inventory, cluster):
+        listener.step(f"The environment comes to {', '.join(cluster.cold)} for the first time")
+
+
+def _send(
+    run: EdgeRun, spec: JobSpec, model: Model, listing: Listing | None, listener: Listener
+) -> dict[str, str]:
+    """Send the model, and the input where it is here; their paths there."""
+    if run.is_here:
+        return _here(spec, "model", "input")
+    remote = {"model": run.send_model(model)}
+    if listing:
+        listener.step(f"Sending the input to {run.edge.name}")
+        remote["input"] = _send_input(run, spec, listing)
+    return remote
 
 
 def _send_input(run: EdgeRun, spec: JobSpec, listing: Listing) -> str:

@@ -1,15 +1,16 @@
 """What the cluster offers a run, asked of its hosts and daemons before anything is started."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.checks.program import call
 from cluster.clients import spark, yarn
 from cluster.env.store import Stored, find, hdfs
 from cluster.errors import ClusterError
-from cluster.inventory import EDGE, Host, Inventory
+from cluster.inventory import EDGE, Inventory
 from cluster.run.capacity import Executors, plan_executors
 from cluster.ssh import Fleet
 from job.errors import UsageError
@@ -66,7 +67,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     edge = inventory.first(EDGE)
     stored = find(fleet, inventory)
     namenode = inventory.group("hdfs_namenode")
-    user = _login(fleet, edge)
+    user = stored.user
     if files := hdfs(fleet, inventory, user):
         for path in (stored.archive, stored.spark, *stored.bigdl):
             if path:
@@ -93,6 +94,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
             queue=wishes.queue,
             slot_resource=executors.slot_resource,
             archive=f"hdfs://{stored.archive}",
+            cold=hosts.without(PurePosixPath(stored.archive).name) if stored.archive else (),
             spark_jars=LOCAL_SPARK if hosts.same_spark else f"hdfs://{stored.spark}",
             orca_jars=tuple(f"hdfs://{jar}" for jar in stored.bigdl),
             **common,
@@ -133,16 +135,20 @@ def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
     )
 
 
-def _login(fleet: Fleet, edge: Host) -> str:
-    return fleet.run(edge, "id -un").check().stdout.strip()
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Hosts:
-    """The hosts that are to work. ``same_spark``: all have the edge host's Spark unpacked."""
+    """The hosts that are to work. ``same_spark``: all have the edge host's Spark unpacked.
+
+    ``localised`` are the names in each one's cache.
+    """
 
     facts: tuple[HostFacts, ...]
     same_spark: bool
+    localised: Mapping[str, Sequence[str]]
+
+    def without(self, name: str) -> tuple[str, ...]:
+        """The hosts that have not localised a file of this name."""
+        return tuple(host for host, names in self.localised.items() if name not in names)
 
 
 def _ask(
@@ -181,6 +187,7 @@ def _ask(
             )
     return _Hosts(
         facts=tuple(HostFacts(**said[host.name]["facts"]) for host in hosts),
+        localised={host.name: said[host.name]["localised"] for host in hosts},
         same_spark=all(said[host.name]["spark"] == ours["spark"] != "" for host in hosts),
     )
 

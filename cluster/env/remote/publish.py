@@ -35,10 +35,10 @@ def say(**values: Any) -> None:
 class Publisher:
     """Writes below one folder."""
 
-    def __init__(self, hdfs: WebHdfs, folder: str, copies: int) -> None:
+    def __init__(self, hdfs: WebHdfs, folder: str, most_copies: int) -> None:
         self._hdfs = hdfs
         self._folder = folder
-        self._copies = copies
+        self._most_copies = most_copies
 
     def prepare(self) -> None:
         """Make the folder open to all, and remove what killed pushes have left.
@@ -77,7 +77,7 @@ class Publisher:
             self._hdfs.write(
                 path,
                 _Pieces(file, step, done, total, gunzip=gunzip),
-                replication=min(self._copies, COPIES_AT_FIRST),
+                replication=min(self._most_copies, COPIES_AT_FIRST),
                 overwrite=True,
             )
             done += file.stat().st_size
@@ -85,18 +85,22 @@ class Publisher:
         if "" not in files:
             self._open_to_all(part, 0o755)
 
-    def replicate(self, names: list[str], bound_s: float) -> int:
-        """Have as many copies as wanted, and wait until they are there; how many there are."""
-        paths = [path for name in names for path in self._files(f"{self._folder}/{name}")]
-        for path in paths:
-            self._hdfs.set_replication(path, self._copies)
+    def replicate(self, copies: dict[str, int], bound_s: float) -> int:
+        """Have as many copies of each name as wanted, and wait for them; how many are missing."""
+        wanted = {
+            path: count
+            for name, count in copies.items()
+            for path in self._files(f"{self._folder}/{name}")
+        }
+        for path, count in wanted.items():
+            self._hdfs.set_replication(path, count)
         ends = time.monotonic() + bound_s
         while True:
-            there = [self._hdfs.copies(path) for path in paths]
-            enough = sum(count >= self._copies for count in there)
-            say(step="Waiting for HDFS's copies", done=enough, total=len(paths), unit="files")
-            if enough == len(paths) or time.monotonic() > ends:
-                return min(there, default=0)
+            lacking = [count - self._hdfs.copies(path) for path, count in wanted.items()]
+            enough = sum(count <= 0 for count in lacking)
+            say(step="Waiting for HDFS's copies", done=enough, total=len(wanted), unit="files")
+            if enough == len(wanted) or time.monotonic() > ends:
+                return max(0, *lacking)
             time.sleep(0.5)
 
     def _files(self, path: str) -> list[str]:
@@ -132,10 +136,14 @@ class _Pieces:
 
 
 def publish(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Put what is missing; gives the seconds for writing and for replicating, and the copies."""
+    """Put what is missing; gives the seconds for writing and for replicating, and the copies.
+
+    Those are as many as the name with the most is to have, less what one of them lacks.
+    """
     started = time.monotonic()
     with httpx.Client(base_url=wanted["namenode"], trust_env=False) as client:
-        publisher = Publisher(WebHdfs(client, wanted["user"]), wanted["folder"], wanted["copies"])
+        most = max(wanted["copies"].values())
+        publisher = Publisher(WebHdfs(client, wanted["user"]), wanted["folder"], most)
         publisher.prepare()
         if archive := wanted["archive"]:
             publisher.put(archive, {"": Path("environment")}, gunzip=archive.endswith(".tar"))
@@ -145,11 +153,11 @@ def publish(wanted: dict[str, Any]) -> dict[str, Any]:
             jars = sorted(Path(wanted["jars"]).glob("*.jar"))
             publisher.put(bigdl, {jar.name: jar for jar in jars})
         written = time.monotonic()
-        copies = publisher.replicate(wanted["names"], wanted["replicate_s"])
+        missing = publisher.replicate(wanted["copies"], wanted["replicate_s"])
         return {
             "write_s": written - started,
             "replicate_s": time.monotonic() - written,
-            "copies": copies,
+            "copies": most - missing,
         }
 
 

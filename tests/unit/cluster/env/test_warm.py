@@ -6,13 +6,9 @@ from typing import Any
 import pytest
 
 from cluster.clients.yarn import Application, NodeManager, ResourceManager
-from cluster.env import warm as warm_module
 from cluster.env.verify import LOCALISED, PUSHED, Copy
-from cluster.env.warm import _busy, _down, _Follower, _trouble
+from cluster.env.warm import _busy, _down, _trouble
 from cluster.inventory import Inventory
-from cluster.run.edge import Status
-from job.driver import Listener
-from job.errors import JobError
 
 UNHEALTHY = (
     "1/1 local-dirs usable space is below configured utilization percentage/no more usable space"
@@ -107,39 +103,6 @@ def test_hosts_that_are_down_say_why(inventory: Inventory) -> None:
 def test_why_a_host_is_not_warm(said: dict[str, Any], trouble: str) -> None:
     found = _trouble(said)
     assert found.startswith(trouble) if trouble else found == ""
-
-
-class StuckRun:
-    """Of which nothing is heard until it is interrupted."""
-
-    id, folder, unit = "warm-1", "/data/runs/warm-1", "cluster-run-warm-1"
-    interrupted = 0
-
-    def interrupt(self) -> None:
-        self.interrupted += 1
-
-    def status(self) -> Status:
-        state = "failed" if self.interrupted else "running"
-        return Status(
-            active=not self.interrupted, said={"state": state, "error": "stopped"}, log=""
-        )
-
-
-def test_an_application_that_does_not_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_module, "START_S", 1.5)
-    run: Any = StuckRun()
-    nothing: Any = None
-    follower = _Follower(
-        run=run,
-        request={},
-        hosts=nothing,
-        output=Path(),
-        listener=Listener(),
-        tell_=lambda *_: None,
-    )
-    with pytest.raises(JobError, match="YARN started no executor in 2 s"):
-        follower.follow()
-    assert run.interrupted == 1
 
 
 def test_a_damaged_copy_says_what_to_do() -> None:

@@ -36,7 +36,9 @@ class Driver:
     id = "photos-1"
     folder = "/data/runs/photos-1"
     unit = "cluster-run-photos-1"
-    edge = SimpleNamespace(name="node1")
+    place = "node1"
+    again = "cluster run --attach photos-1"
+    end_it = "sudo systemctl kill cluster-run-photos-1"
     fleet = SimpleNamespace(fan_out=lambda hosts, function: {})
 
     def status(self) -> Status:
@@ -80,7 +82,7 @@ def follower(tmp_path: Path, driver: Driver, publish: str = "") -> Follower:
     )
     return Follower(
         run=driver,  # type: ignore[arg-type]
-        request={"here": here, "cluster": cluster, "publish": publish},
+        request={"here": here, "cluster": cluster, "publish": publish, "made_at": 0.0},
         hosts=hosts,
         output=tmp_path / "run",
         listener=Heard(),
@@ -134,15 +136,14 @@ def test_a_driver_that_ends_without_a_word_is_quoted(tmp_path: Path) -> None:
     assert driver.did == []
 
 
-def test_a_spark_that_does_not_start_is_stopped_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follow, "START_S", -1.0)
+def test_a_spark_that_does_not_start_is_stopped_once(tmp_path: Path) -> None:
     waiting = {"steps": [step("Starting Spark")]}
     end = {"state": "failed", "error": "stopped", "active": False}
     driver = Driver(iter([waiting, dict(waiting), dict(waiting), end]))
-    with pytest.raises(JobError, match="stopped"):
-        follower(tmp_path, driver).follow()
+    told = follower(tmp_path, driver)
+    told.start_s = -1.0
+    with pytest.raises(JobError, match="Spark did not start in -1 s"):
+        told.follow()
     assert driver.did == ["interrupt", "remove"]
 
 
