@@ -22,8 +22,7 @@ class ClusterSpec:
     and once one is there ``late_s`` for each next. ``code`` is the package ``job`` as one file, for
     executors. ``namenode`` is HDFS's web address
     (host:port), ``folder`` a place there for the run's own files, ``archive``, ``spark_jars`` and
-    ``orca_jars`` lie on HDFS; all five are empty where there is none. ``cold`` are the hosts that
-    have yet to localise ``archive``.
+    ``orca_jars`` lie on HDFS; all five are empty where there is none.
     """
 
     master: str
@@ -43,7 +42,6 @@ class ClusterSpec:
     namenode: str = ""
     folder: str = ""
     archive: str = ""
-    cold: tuple[str, ...] = ()
     spark_jars: str = ""
     orca_jars: tuple[str, ...] = ()
     orca_folder: str = ""

@@ -1,7 +1,6 @@
 """The ways to bring a Python environment to YARN's hosts, each tried on a lab.
 
-A way's time goes from its first work on the cluster to each host's first finished image, all
-hosts awaited.
+A way's time goes from the driver's start to each host's first finished image, all hosts awaited.
 """
 
 import dataclasses
@@ -78,11 +77,11 @@ class StartupLab:
         )
 
         def local(cluster: ClusterSpec) -> ClusterSpec:
-            return dataclasses.replace(cluster, archive=f"file://{here}", cold=(), spark_jars="")
+            return dataclasses.replace(cluster, archive=f"file://{here}", spark_jars="")
 
         def private(cluster: ClusterSpec) -> ClusterSpec:
             there = f"hdfs:///user/{cluster.user}/{PRIVATE}/{archive.name}"
-            return dataclasses.replace(cluster, archive=there, cold=(), spark_jars="")
+            return dataclasses.replace(cluster, archive=there, spark_jars="")
 
         return local, private
 
@@ -96,7 +95,7 @@ class StartupLab:
             limit=images,
         )
         record = self.run(spec, adapt=adapt)
-        rows = host_rows(record, driver_at=self._driver_at(record))
+        rows = host_rows(record, submitted_at=self._submitted_at(record))
         if missing := {host["host"] for host in record["hosts"]} - {row["host"] for row in rows}:
             raise JobError(
                 f"{', '.join(sorted(missing))} had no image of {images}: give more by --images"
@@ -116,7 +115,7 @@ class StartupLab:
         """A name for a run directory."""
         return self.folder / f"run-{next(self._numbers)}"
 
-    def _driver_at(self, record: Mapping[str, Any]) -> float:
+    def _submitted_at(self, record: Mapping[str, Any]) -> float:
         """When systemd started the driver, by the clock of the edge host."""
         tags = record["spark_conf"]["spark.yarn.tags"].split(",")
         unit = next(tag for tag in tags if tag.startswith("cluster-run-"))
@@ -185,10 +184,8 @@ class StartupLab:
         return self.fleet.run(host, command_, timeout=seconds).check().stdout
 
 
-def host_rows(record: Mapping[str, Any], *, driver_at: float) -> list[Row]:
+def host_rows(record: Mapping[str, Any], *, submitted_at: float) -> list[Row]:
     """The phases of each host up to its first image, in seconds; they add up to its total.
-
-    From the driver's start, or from where hosts began to localise if that was before.
 
     But for ``localise_s``, what came to the host meanwhile: it is part of ``submit_s``, which ends
     with the application master running, and of ``executor_s``. ``wait_s`` is for the other
@@ -202,8 +199,6 @@ def host_rows(record: Mapping[str, Any], *, driver_at: float) -> list[Row]:
     def ends(found: list[Mapping[str, Any]]) -> list[float]:
         return [each["started_at"] + each["seconds"] for each in found]
 
-    localising = [each["started_at"] for each in phases if each["name"] == "localise"]
-    submitted_at = min([driver_at, *localising])
     submit_s = min(ends(of("submit", None))) - submitted_at
     rows: list[Row] = []
     for host in sorted({each["host"] for each in phases if each["name"] == "steady"}):

@@ -87,11 +87,6 @@ def put(client: httpx.Client, path: str, content: Mapping[str, Any], **query: st
     return _object(*_json(client, "PUT", path, query, content))
 
 
-def post(client: httpx.Client, path: str, content: Mapping[str, Any], **query: str) -> Fields:
-    """The JSON object that something new is answered with, empty without one; raises as ``get``."""
-    return _object(*_json(client, "POST", path, query, content))
-
-
 def get_list(client: httpx.Client, path: str, **query: str) -> tuple[Fields, ...]:
     """The list of JSON objects at a path; raises as ``get``."""
     return _objects(*_json(client, "GET", path, query))
@@ -115,8 +110,6 @@ def _json(
     if answer.is_error:
         said = f"{source} answers {answer.status_code} {answer.reason_phrase}"
         raise NoAnswerError(f"{said}{_reason(answer)}.")
-    if method == "POST" and not answer.content:
-        return {}, source
     try:
         return answer.json(), source
     except ValueError as error:

@@ -1,13 +1,13 @@
 """The ResourceManager's state, by its REST interface (hadoop.apache.org/docs/r3.5.0,
 ResourceManager REST API's)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from cluster.clients.rest import Fields, get, post, put
+from cluster.clients.rest import Fields, get, put
 
 PORT = 8088
 # A place for one executor, which the role hadoop has hosts offer.
@@ -155,17 +155,6 @@ def kill(client: httpx.Client, identifier: str, *, user: str) -> str:
     """
     path = f"/ws/v1/cluster/apps/{identifier}/state"
     return put(client, path, {"state": "KILLED"}, **{"user.name": user}).text("state")
-
-
-def new_application(client: httpx.Client, *, user: str) -> str:
-    """An id to submit an application under; raises as ``resource_manager``."""
-    answer = post(client, "/ws/v1/cluster/apps/new-application", {}, **{"user.name": user})
-    return answer.text("application-id")
-
-
-def submit(client: httpx.Client, content: Mapping[str, Any], *, user: str) -> None:
-    """Submit an application, as the REST interface describes one; raises as ``kill``."""
-    post(client, "/ws/v1/cluster/apps", content, **{"user.name": user})
 
 
 def _listed(answer: Fields, outer: str, inner: str) -> tuple[Fields, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import conda_pack  # type: ignore[import-untyped]
 
-from cluster.env import contents, prefix
+from cluster.env import contents, modules, prefix
 from cluster.env.contents import Dropped
 from cluster.env.prefix import WITH_US
 from cluster.errors import ClusterError
@@ -29,7 +29,7 @@ JARS = "bigdl"
 FORMATS = ("tar", "tar.gz")
 DESTINATION = "/environment"
 # The modules that decide what is in an environment.
-RECIPE = ("build.py", "contents.py", "prefix.py")
+RECIPE = ("build.py", "contents.py", "modules.py", "prefix.py")
 # Of every file in an archive: the first second that ZIP can name, too.
 EPOCH = 315532800
 # What a run imports.
@@ -172,11 +172,14 @@ def _make_reproducible(whole: Path, packages: Path) -> None:
         for name in ("RECORD", "direct_url.json", "REQUESTED", "INSTALLER"):
             (record / name).unlink(missing_ok=True)
     # A host's copy cannot be written to, so that its modules would be compiled at every start.
-    command = [str(whole / "bin" / "python"), "-m", "compileall", "-q", "-s", str(whole)]
+    command = [str(whole / "bin" / "python"), "-m", "compileall", "-q", "-b", "-s", str(whole)]
     command += ["--invalidation-mode", "unchecked-hash", str(whole / "lib")]
     # Some packages bring files for other versions of Python, which do not compile.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     subprocess.run([*WITH_US, *command], check=False, capture_output=True, env=environment)
+    for left in (whole / "lib").rglob("__pycache__"):
+        shutil.rmtree(left)
+    modules.bundle(whole)
     (whole / "conda-meta").mkdir()
     (whole / "conda-meta" / "history").touch()
     (whole / MANIFEST).write_text(manifest_of(whole), encoding="utf-8")

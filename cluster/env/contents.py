@@ -17,12 +17,23 @@ class Part:
 PARTS = (
     Part(
         name="Spark's programs and jars, which are on the hosts and on HDFS",
-        patterns=("pyspark/jars", "pyspark/bin", "pyspark/sbin", "pyspark/data", "bin"),
+        patterns=(
+            "pyspark/jars",
+            "pyspark/bin",
+            "pyspark/sbin",
+            "pyspark/data",
+            "pyspark/python",
+            "bin",
+        ),
     ),
     Part(name="BigDL's jars, which only the engine orca loads", patterns=("bigdl/share/*/lib",)),
     Part(
         name="pandas on Spark, and examples",
-        patterns=("pyspark/pandas", "pyspark/examples"),
+        patterns=("pyspark/pandas", "pyspark/examples", "examples", "benchmarks", "share"),
+    ),
+    Part(
+        name="BigDL's and Arrow's programs",
+        patterns=("bigdl/share/*/bin", "bigdl/scripts", "scripts"),
     ),
     Part(
         name="OpenVINO's GPU plugin",
@@ -71,6 +82,9 @@ PARTS = (
             "_distutils_hack",
             "distutils-precedence.pth",
             "setuptools-*",
+            "cmake_modules",
+            "numpy/f2py",
+            "numpy/distutils",
         ),
     ),
 )

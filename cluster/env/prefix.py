@@ -22,7 +22,7 @@ WITH_US = ("setpriv", "--pdeathsig", "KILL")
 # Of the standard library: what no program of ours imports, and what is for building extensions.
 LEFT_OUT = (
     *("__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"),
-    *("turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*", "_tkinter.*"),
+    *("turtledemo", "ensurepip", "venv", "lib2to3", "pydoc_data", "config-*", "_tkinter.*"),
     *("EXTERNALLY-MANAGED", "sitecustomize.py"),
 )
 # Of the host: the C library and its parts, the loader, and the C++ runtime.
@@ -51,8 +51,7 @@ def make(folder: Path) -> Path:
     packages.mkdir()
     # Debian's CPython looks for packages in a folder of another name.
     (stdlib / "sitecustomize.py").write_text(
-        "import os, site\n"
-        "site.addsitedir(os.path.join(os.path.dirname(os.__file__), 'site-packages'))\n"
+        f"import site, sys\nsite.addsitedir(sys.prefix + '/lib/{VERSION}/site-packages')\n"
     )
     bring_libraries(folder)
     return packages

@@ -23,7 +23,6 @@ from cluster.run.code import Code
 from cluster.run.edge import EdgeRun, Status
 from cluster.run.follow import Follower, Hosts
 from cluster.run.localisation import localised, localised_names
-from cluster.run.prefetch import prefetch
 from cluster.run.site import EXECUTOR_MB, Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
@@ -141,7 +140,7 @@ def _start(
     free = tuple(facts for facts in cluster.hosts if facts.host not in busy)
     taken = len(cluster.hosts) - len(free)
     run.remove()
-    with run.made() as made_at:
+    with run.made():
         code = run.send_code(Code.here())
         cluster = dataclasses.replace(
             cluster,
@@ -168,9 +167,7 @@ def _start(
             "check": {"imports": IMPORTS, "files": files},
             "left_out": {**left_out, **busy},
             "model": model.digest,
-            "made_at": made_at,
         }
-        prefetch(fleet, inventory, cluster)
         run.start(request, f"{cluster.environment}/bin/python", code)
     listener.step(f"Started as {run.id}")
     return request
@@ -293,8 +290,8 @@ def _hosts(
     known = {facts.host: said.get("hosts", {}).get(facts.host, {}) for facts in cluster.hosts}
     came: dict[str, dict[str, float]] = {}
     names = localised_names(request["cluster"], request["model"])
-    managers = inventory.group("yarn_nodemanager")
-    for each in localised(fleet, managers, names, request["made_at"]):
+    since = said["steps"][0]["at"]
+    for each in localised(fleet, inventory.group("yarn_nodemanager"), names, since):
         came.setdefault(each.host, {})[each.name] = each.seconds
     without = [host for host, of_host in known.items() if "executor_s" not in of_host]
     # Where the application master is, there may be no room for an executor beside it.

@@ -198,7 +198,7 @@ class Follower:
         cluster = self.request["cluster"]
         names = localised_names(cluster, record["model"]["digest"])
         managers = self.hosts.inventory.group("yarn_nodemanager") if cluster["archive"] else ()
-        found = localised(self.run.fleet, managers, names, self.request["made_at"])
+        found = localised(self.run.fleet, managers, names, record["started_at"])
         phases: list[Phase] = record["phases"]
         return phases + [
             phase(

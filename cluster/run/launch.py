@@ -16,7 +16,6 @@ from cluster.run.edge import EdgeRun
 from cluster.run.follow import Follower, Hosts
 from cluster.run.here import HereRun
 from cluster.run.overlays import draw
-from cluster.run.prefetch import prefetch
 from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
 from job.driver import Listener
@@ -58,15 +57,13 @@ def start(
         if publish:
             _refuse_taken(fleet, inventory, cluster, publish)
         spec.output.mkdir(parents=True, exist_ok=True)
-        with run.made() as made_at:
-            _prefetch(fleet, inventory, cluster, listener)
+        with run.made():
             remote = {"output": f"{run.folder}/run", **_send(run, spec, model, listing, listener)}
             fields = {"mode": spec.mode, "engine": spec.engine, "precision": spec.precision}
             fields |= {**spec.options(), "input": spec.input, **remote}
             request = {
                 "spec": fields,
                 "cluster": dataclasses.asdict(cluster),
-                "made_at": made_at,
                 "resume": False,
                 "publish": publish,
                 "here": _here(spec, "input", "model", "output"),
@@ -90,12 +87,10 @@ def resume(
     with Fleet(inventory) as fleet, RunDirectory(path).locked():
         run = _run(fleet, inventory, _id(path.name), here=here)
         cluster = _survey(run, inventory, spec, listener)
-        with run.made() as made_at:
-            _prefetch(fleet, inventory, cluster, listener)
+        with run.made():
             run.send_run(path, **_send(run, spec, model, listing, listener))
             request = {
                 "cluster": dataclasses.asdict(cluster),
-                "made_at": made_at,
                 "resume": True,
                 "publish": "",
                 "here": _here(spec, "input", "model", "output"),
@@ -178,11 +173,6 @@ def _id(name: str) -> str:
     """A name that no other run has, and that systemd and YARN take."""
     kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "run"
     return f"{kept}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def _prefetch(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, listener: Listener) -> None:
-    if prefetch(fleet, inventory, cluster):
-        listener.step(f"The environment comes to {', '.join(cluster.cold)} for the first time")
 
 
 def _send(

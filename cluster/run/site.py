@@ -1,9 +1,8 @@
 """What the cluster offers a run, asked of its hosts and daemons before anything is started."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from cluster.checks.program import call
@@ -94,7 +93,6 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
             queue=wishes.queue,
             slot_resource=executors.slot_resource,
             archive=f"hdfs://{stored.archive}",
-            cold=hosts.without(PurePosixPath(stored.archive).name) if stored.archive else (),
             spark_jars=LOCAL_SPARK if hosts.same_spark else f"hdfs://{stored.spark}",
             orca_jars=tuple(f"hdfs://{jar}" for jar in stored.bigdl),
             **common,
@@ -137,18 +135,10 @@ def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
 
 @dataclass(frozen=True, kw_only=True)
 class _Hosts:
-    """The hosts that are to work. ``same_spark``: all have the edge host's Spark unpacked.
-
-    ``localised`` are the names in each one's cache.
-    """
+    """The hosts that are to work. ``same_spark``: all have the edge host's Spark unpacked."""
 
     facts: tuple[HostFacts, ...]
     same_spark: bool
-    localised: Mapping[str, Sequence[str]]
-
-    def without(self, name: str) -> tuple[str, ...]:
-        """The hosts that have not localised a file of this name."""
-        return tuple(host for host, names in self.localised.items() if name not in names)
 
 
 def _ask(
@@ -187,7 +177,6 @@ def _ask(
             )
     return _Hosts(
         facts=tuple(HostFacts(**said[host.name]["facts"]) for host in hosts),
-        localised={host.name: said[host.name]["localised"] for host in hosts},
         same_spark=all(said[host.name]["spark"] == ours["spark"] != "" for host in hosts),
     )
 

@@ -3,7 +3,6 @@
 Comes after the text of job/cgroup.py, which reads the limits of control groups.
 """
 
-import glob
 import json
 import os
 import platform
@@ -19,21 +18,6 @@ def text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def localised() -> list[str]:
-    """The names of what the NodeManager's public cache holds."""
-    site = text("/etc/hadoop/conf/yarn-site.xml")
-    found = re.search(r"<name>yarn\.nodemanager\.local-dirs</name>\s*<value>([^<]*)", site)
-    folders = (
-        [each.strip().removeprefix("file://") for each in found[1].split(",")] if found else []
-    )
-    # What is on its way lies in a folder whose name does not end so.
-    return [
-        Path(path).name
-        for folder in folders
-        for path in glob.glob(f"{folder.strip().removeprefix('file://')}/filecache/*[0-9]/*")  # noqa: PTH207
-    ]
 
 
 def main() -> None:
@@ -62,7 +46,6 @@ def main() -> None:
                 },
                 "machine": platform.machine(),
                 "spark": text("/opt/spark/.digest").strip(),
-                "localised": localised(),
             }
         )
     )

@@ -82,7 +82,7 @@ def follower(tmp_path: Path, driver: Driver, publish: str = "") -> Follower:
     )
     return Follower(
         run=driver,  # type: ignore[arg-type]
-        request={"here": here, "cluster": cluster, "publish": publish, "made_at": 0.0},
+        request={"here": here, "cluster": cluster, "publish": publish},
         hosts=hosts,
         output=tmp_path / "run",
         listener=Heard(),
