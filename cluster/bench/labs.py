@@ -45,15 +45,22 @@ def deployed(name: str, tell: Callable[[str], None]) -> Iterator[Inventory]:
         folder = Path(parent) / name
         ignored = shutil.ignore_patterns(".lab", "lab.yml")
         shutil.copytree(repository() / "inventory" / name, folder, ignore=ignored)
-        requirements.check(machines_of(Inventory.load(folder)))
-        try:
-            tell(f"{name}: making its machines")
-            command(folder, "lab", "up")
-            tell(f"{name}: deploying")
-            command(folder, "deploy", "--format", "json")
-            yield Inventory.load(folder)
-        finally:
-            command(folder, "lab", "down")
+        with operated(folder, tell) as inventory:
+            yield inventory
+
+
+@contextlib.contextmanager
+def operated(folder: Path, tell: Callable[[str], None]) -> Iterator[Inventory]:
+    """The same of the inventory in FOLDER, once ``prepare`` was called."""
+    requirements.check(machines_of(Inventory.load(folder)))
+    try:
+        tell(f"{folder.name}: making its machines")
+        command(folder, "lab", "up")
+        tell(f"{folder.name}: deploying")
+        command(folder, "deploy", "--format", "json")
+        yield Inventory.load(folder)
+    finally:
+        command(folder, "lab", "down")
 
 
 def command(inventory: Path, *arguments: str, seconds: float = LIMIT_S) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
 from cluster.bench import deploy as deploy_bench
+from cluster.bench import scale as scale_bench
 from cluster.bench import startup as startup_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
@@ -31,6 +32,7 @@ def bench() -> None:
       cluster bench accuracy --assert
       cluster bench deploy --nodes 1 --nodes 3
       cluster bench startup --lab lab-yarn --runs 3
+      cluster bench scale --nodes 1 --nodes 3
     """
     # As Ctrl-C: a lab that a bench has made goes with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -143,6 +145,28 @@ def startup(
         labs=labs, runs=runs, images=images, photos=photos, model=model, tell=tell_step
     )
     _show(result, format_, assert_, tables=startup_bench.tables(result.rows))
+
+
+@bench.command()
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 20),
+    multiple=True,
+    default=(1, 2, 3, 5),
+    show_default=True,
+    help="Machines in the lab; repeatable, a lab for each.",
+)
+@click.option("--photos", type=click.IntRange(min=10), default=300, show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A name, or a folder.")
+@format_option
+@assert_option
+def scale(nodes: tuple[int, ...], photos: int, model: str, format_: str, assert_: bool) -> None:
+    """What push, warm-up and run take on labs of several sizes, and what on 1000 hosts.
+
+    Makes a lab of small nspawn machines for each size, and removes it.
+    """
+    result = scale_bench.measure(nodes=nodes, photos=photos, model=model, tell=tell_step)
+    _show(result, format_, assert_, tables=scale_bench.tables(result.rows))
 
 
 def _show(

@@ -28,12 +28,11 @@ PARTS = (
     ),
     Part(name="BigDL's jars, which only the engine orca loads", patterns=("bigdl/share/*/lib",)),
     Part(
-        name="pandas on Spark, and examples",
-        patterns=("pyspark/pandas", "pyspark/examples", "examples", "benchmarks", "share"),
-    ),
-    Part(
-        name="BigDL's and Arrow's programs",
-        patterns=("bigdl/share/*/bin", "bigdl/scripts", "scripts"),
+        name="pandas on Spark, programs and examples",
+        patterns=(
+            *("pyspark/pandas", "pyspark/examples", "examples", "benchmarks", "share"),
+            *("bigdl/share/*/bin", "bigdl/scripts", "scripts"),
+        ),
     ),
     Part(
         name="OpenVINO's GPU plugin",

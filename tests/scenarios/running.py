@@ -44,10 +44,12 @@ class Running:
 
     lab: OperatedLab
     arguments: Sequence[str]
+    within: Sequence[str] = ()
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         command = [COMMAND, "-i", str(self.lab.inventory), "run", *self.arguments]
+        command = [*self.within, *command]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -97,6 +99,21 @@ class Running:
                 self.process.wait()
             for reader in self._readers:
                 reader.join()
+
+
+@dataclass(frozen=True)
+class InsideLab:
+    """This computer as a machine of the lab's network that knows the hosts of the file NAMES."""
+
+    lab: OperatedLab
+    names: Path
+
+    def start(self, arguments: Sequence[str]) -> Running:
+        """``cluster run`` there."""
+        own = network.NAMESPACES / nspawn.Lab.of(self.lab.inventory).name
+        script = f'mount --bind {self.names} /etc/hosts && exec "$@"'
+        within = ["nsenter", f"--net={own}", "unshare", "--mount", "sh", "-c", script, "sh"]
+        return Running(self.lab, arguments, within)
 
 
 def run_json(output: Path) -> Any:

@@ -17,6 +17,7 @@ from tests.scenarios.labs import OperatedLab, until
 from tests.scenarios.readme import IN_README, as_in_readme
 from tests.scenarios.running import (
     SAMPLES,
+    InsideLab,
     Machine,
     Running,
     assert_complete,
@@ -28,6 +29,8 @@ from tests.scenarios.running import (
 
 INVENTORY = "lab-yarn"
 HOSTS = ["node1", "node2", "node3"]
+# Hosts are lost after 60 s; HDFS and YARN look every few seconds.
+LOST_AFTER_S = (45, 110)
 # Enough that a fault comes in the middle: some 30 s of work.
 IMAGES = 1200
 # On executors before anything else of theirs: some images kill who decodes them.
@@ -204,6 +207,28 @@ def test_what_yarn_cannot_give_is_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_driver_inside_the_network_finds_the_same(
+    lab: OperatedLab, pushed: Any, local: Path, tmp_path: Path
+) -> None:
+    named = tmp_path / "hosts"
+    addresses = lab.run("node1", "grep -E '[^0-9]node[0-9]+$' /etc/hosts")
+    named.write_text(f"127.0.0.1 localhost\n{addresses}", encoding="utf-8")
+    inside = InsideLab(lab, named)
+    options = ["--mode", "yarn", "--input", str(SAMPLES), "--submit-from", "here"]
+    refused = Running(lab, [*options, "--output", str(tmp_path / "refused")])
+    assert refused.end() == 2
+    assert "does not know node1 as" in refused.said[-1]
+    running = inside.start([*options, "--output", str(tmp_path / "run")])
+    assert running.end() == 0
+    assert any(line.endswith("on this machine ...") for line in running.said)
+    assert_same(tmp_path / "run", local)
+    assert {row["host"] for row in timings(tmp_path / "run")} == set(HOSTS)
+    stopped = inside.start([*options, "--output", str(tmp_path / "stopped")])
+    until(lambda: "" if stopped.id else "its start")
+    stopped.process.send_signal(signal.SIGINT)
+    assert stopped.end() == 1
+
+
 def test_a_machine_powered_off_costs_no_result_and_is_noticed(
     lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path
 ) -> None:
@@ -212,8 +237,25 @@ def test_a_machine_powered_off_costs_no_result_and_is_noticed(
     running.until_done(30)
     at = time.monotonic()
     Machine(lab, "node3").power_off()
+    took: dict[str, float] = {}
+
+    def waits_for() -> str:
+        nodes = lab.fetch("http://node1:8088/ws/v1/cluster/nodes")["nodes"]["node"]
+        if {"node3": "LOST"}.items() <= {n["nodeHostName"]: n["state"] for n in nodes}.items():
+            took.setdefault("YARN", time.monotonic() - at)
+        query = "Hadoop:service=NameNode,name=FSNamesystemState"
+        (names,) = lab.fetch(f"http://node1:9870/jmx?qry={query}")["beans"]
+        if names["NumDeadDataNodes"] == 1:
+            took.setdefault("HDFS", time.monotonic() - at)
+        return "" if len(took) == 2 else f"{nodes}, {took}"
+
+    until(waits_for)
     assert running.end() == 0
-    print(f"the run ended {time.monotonic() - at:.0f} s after the machine was off")
+    print(f"a lost host was noticed after {took} s")
+    for seconds in took.values():
+        assert LOST_AFTER_S[0] < seconds < LOST_AFTER_S[1], took
     assert_complete(output, IMAGES)
+    assert lab.cluster("status").returncode == 1
     assert lab.cluster("lab", "up").returncode == 0
+    lab.reboot("node2")
     lab.until_ready()

@@ -1,6 +1,7 @@
 """Whole builds, of a lock with two small packages."""
 
 import hashlib
+import json
 import subprocess
 import sys
 import tarfile
@@ -50,10 +51,35 @@ def test_the_same_input_gives_the_same_bytes_anywhere(
         ["tar", "-xOf", archive, "environment.sha256"], capture_output=True, text=True, check=True
     )
     names = [line.partition("  ")[2] for line in said.stdout.splitlines()]
-    assert "lib/python3.11/site-packages/six.py" in names
+    assert {"lib/python311.zip", "lib/python3.11/site-packages/markupsafe/__init__.pyc"} <= set(
+        names
+    )
     with tarfile.open(archive) as tar:
         packed = {member.name for member in tar if member.isfile()}
     assert set(names) <= packed
+
+
+def test_its_modules_are_in_few_files(lock: Path) -> None:
+    """A package with a binary stays a folder, of compiled modules; all else is in one file."""
+    built = build(lock, imports=IMPORTS, tell=lambda _: None)
+    asked = (
+        "import importlib.metadata as about, inspect, json, markupsafe, markupsafe._speedups, six;"
+        " print(json.dumps([six.__file__, markupsafe.__file__, about.version('six'),"
+        " inspect.getsource(six.ensure_str), json.__cached__]))"
+    )
+    command = [built.prefix / "bin" / "python", "-I", "-c", asked]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    six, markupsafe, version, source, cached = json.loads(said)
+    assert (
+        six == cached.replace("json/__init__", "six") == f"{built.prefix}/lib/python311.zip/six.pyc"
+    )
+    assert markupsafe.endswith("site-packages/markupsafe/__init__.pyc")
+    assert version == "1.17.0"
+    assert source.startswith("def ensure_str(")
+    modules = built.prefix / "lib" / "python3.11"
+    outside = {path.name for path in modules.glob("*") if not path.is_dir()}
+    assert outside <= {"os.py", "sitecustomize.py", "LICENSE.txt"}
+    assert not list(modules.rglob("__pycache__"))
 
 
 def test_what_is_there_is_not_made_again(lock: Path) -> None:
