@@ -93,14 +93,11 @@ class EdgeRun:
         return cluster
 
     @contextlib.contextmanager
-    def made(self) -> Iterator[float]:
-        """Make the folder, for the run to be started in; removed where that fails.
-
-        Gives the time by the edge host's clock.
-        """
-        at = self._sh(f"mkdir -m 755 {self._quoted} {self._quoted}/input && date +%s.%N")
+    def made(self) -> Iterator[None]:
+        """Make the folder, for the run to be started in; removed where that fails."""
+        self._sh(f"mkdir -p -m 755 {self._quoted}/input && chmod 755 {self._quoted}")
         try:
-            yield float(at)
+            yield
         except BaseException:
             with contextlib.suppress(ClusterError):
                 self.remove()

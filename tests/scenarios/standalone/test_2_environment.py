@@ -70,7 +70,7 @@ def test_verify_names_a_file_with_a_changed_byte(lab: OperatedLab, pushed: Any) 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as built") == len(HOSTS)
     folder = f"/opt/cluster/environments/{store.current()}"
-    name = "lib/python3.11/site-packages/numpy/version.py"
+    name = "lib/python3.11/site-packages/numpy/version.pyc"
     change = f"sudo dd of={folder}/{name} bs=1 seek=9 conv=notrunc status=none"
     lab.run("node2", f"printf X | {change}")
     done = lab.cluster("env", "verify")

@@ -136,7 +136,7 @@ def test_verify_names_a_file_with_a_changed_byte(lab: OperatedLab, pushed: Any) 
     done = lab.cluster("env", "verify")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as built") == 4  # the edge host's, and YARN's on three
-    name = "lib/python3.11/site-packages/numpy/version.py"
+    name = "lib/python3.11/site-packages/numpy/version.pyc"
     entry = lab.run("node2", f"ls -d /data/yarn/local/filecache/*/{store.TAG}*").strip()
     lab.run("node2", f"printf X | sudo dd of={entry}/{name} bs=1 seek=9 conv=notrunc status=none")
     done = lab.cluster("env", "verify")
