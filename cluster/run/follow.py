@@ -160,8 +160,8 @@ class Follower:
             )
         if status.said.get("state") in (None, "running"):
             return (
-                f"the driver on {self.run.place} ended without a word"
-                f" ({status.log or 'its log is empty'}): see driver.log in {self.run.folder} there"
+                f"the driver ended without a word ({status.log or 'its log is empty'}): see"
+                f" driver.log in {self.run.folder} on {self.run.place}"
             )
         return str(status.said.get("error", ""))
 

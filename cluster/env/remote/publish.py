@@ -100,7 +100,7 @@ class Publisher:
             enough = sum(count <= 0 for count in lacking)
             say(step="Waiting for HDFS's copies", done=enough, total=len(wanted), unit="files")
             if enough == len(wanted) or time.monotonic() > ends:
-                return max(0, *lacking)
+                return max([0, *lacking])
             time.sleep(0.5)
 
     def _files(self, path: str) -> list[str]:
