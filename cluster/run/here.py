@@ -105,6 +105,8 @@ class HereRun(EdgeRun):
             "SPARK_HOME": str(Path(pyspark.__file__).parent),
             "HADOOP_CONF_DIR": str(hadoop),
             "HADOOP_USER_NAME": request["cluster"]["user"],
+            # Else Spark looks its own name up, which a machine need not know.
+            "SPARK_LOCAL_IP": request["cluster"]["address"],
         }
         with (folder / "driver.log").open("ab") as log, self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -220,7 +220,7 @@ def test_a_driver_inside_the_network_finds_the_same(
     assert "does not know node1 as" in refused.said[-1]
     running = inside.start([*options, "--output", str(tmp_path / "run")])
     assert running.end() == 0
-    assert any(line.endswith("on this machine ...") for line in running.said)
+    assert f"Started as {running.id} on this machine" in running.said
     assert_same(tmp_path / "run", local)
     assert {row["host"] for row in timings(tmp_path / "run")} == set(HOSTS)
     stopped = inside.start([*options, "--output", str(tmp_path / "stopped")])
