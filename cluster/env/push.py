@@ -132,7 +132,7 @@ def push(
         "publish": None,
         "serve": None,
     }
-    if own and publishes:
+    if own and publishes and name:
         files[parcels.PROGRAM] = parcels.program(environment)
         wanted["publish"] = {
             "python": str(store.ENVIRONMENTS / environment.digest / "bin" / "python"),
@@ -143,7 +143,10 @@ def push(
             "spark": lacking.kind("spark-"),
             "bigdl": lacking.kind("bigdl-"),
             "jars": str(store.JARS / store.bigdl_name(environment.bigdl)),
-            "copies": {name: _copies_of(name, copies) for name in (*lacking.hdfs, *lacking.thin)},
+            "copies": {
+                each: _copies_of(each, copies) for each in (name, *lacking.hdfs, *lacking.thin)
+            },
+            "wait_for": name,
             "replicate_s": REPLICATE_S,
         }
     wanted["total"] = sent = sum(path.stat().st_size for path in files.values())
@@ -171,7 +174,7 @@ def push(
         choice=choice if lacking.archive else None,
         sent_bytes=sent,
         copies=on_hdfs.get("copies"),
-        wanted_copies=max(wanted["publish"]["copies"].values()) if on_hdfs else None,
+        wanted_copies=copies if on_hdfs else None,
         seconds={**seconds, "total": time.monotonic() - started},
         hosts=hosts,
     )

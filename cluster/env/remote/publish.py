@@ -21,8 +21,8 @@ from job.webhdfs import HdfsError, WebHdfs
 
 PART = ".part-"
 OURS = tuple(f"{PART}{kind}-" for kind in ("environment", "spark", "bigdl"))
-# The slowest DataNode of those that are written to gates the writing: few at first.
-COPIES_AT_FIRST = 2
+# The slowest DataNode of those that are written to gates the writing: HDFS makes the others later.
+COPIES_AT_FIRST = 1
 CHUNK = 2**20
 SAY_EVERY_S = 0.5
 
@@ -35,10 +35,9 @@ def say(**values: Any) -> None:
 class Publisher:
     """Writes below one folder."""
 
-    def __init__(self, hdfs: WebHdfs, folder: str, most_copies: int) -> None:
+    def __init__(self, hdfs: WebHdfs, folder: str) -> None:
         self._hdfs = hdfs
         self._folder = folder
-        self._most_copies = most_copies
 
     def prepare(self) -> None:
         """Make the folder open to all, and remove what killed pushes have left.
@@ -77,7 +76,7 @@ class Publisher:
             self._hdfs.write(
                 path,
                 _Pieces(file, step, done, total, gunzip=gunzip),
-                replication=min(self._most_copies, COPIES_AT_FIRST),
+                replication=COPIES_AT_FIRST,
                 overwrite=True,
             )
             done += file.stat().st_size
@@ -85,22 +84,21 @@ class Publisher:
         if "" not in files:
             self._open_to_all(part, 0o755)
 
-    def replicate(self, copies: dict[str, int], bound_s: float) -> int:
-        """Have as many copies of each name as wanted, and wait for them; how many are missing."""
-        wanted = {
-            path: count
-            for name, count in copies.items()
-            for path in self._files(f"{self._folder}/{name}")
-        }
-        for path, count in wanted.items():
-            self._hdfs.set_replication(path, count)
+    def replicate(self, copies: dict[str, int], wait_for: str, bound_s: float) -> int:
+        """Have as many copies of each name as wanted; wait for those of one, and give their number.
+
+        The others HDFS makes meanwhile and after.
+        """
+        for name, count in copies.items():
+            for path in self._files(f"{self._folder}/{name}"):
+                self._hdfs.set_replication(path, count)
+        path, wanted = f"{self._folder}/{wait_for}", copies[wait_for]
         ends = time.monotonic() + bound_s
         while True:
-            lacking = [count - self._hdfs.copies(path) for path, count in wanted.items()]
-            enough = sum(count <= 0 for count in lacking)
-            say(step="Waiting for HDFS's copies", done=enough, total=len(wanted), unit="files")
-            if enough == len(wanted) or time.monotonic() > ends:
-                return max([0, *lacking])
+            there = self._hdfs.copies(path)
+            say(step="Waiting for HDFS's copies", done=there, total=wanted, unit="copies")
+            if there >= wanted or time.monotonic() > ends:
+                return there
             time.sleep(0.5)
 
     def _files(self, path: str) -> list[str]:
@@ -136,14 +134,10 @@ class _Pieces:
 
 
 def publish(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Put what is missing; gives the seconds for writing and for replicating, and the copies.
-
-    Those are as many as the name with the most is to have, less what one of them lacks.
-    """
+    """Put what is missing; gives the seconds for writing and for replicating, and the copies."""
     started = time.monotonic()
     with httpx.Client(base_url=wanted["namenode"], trust_env=False) as client:
-        most = max(wanted["copies"].values())
-        publisher = Publisher(WebHdfs(client, wanted["user"]), wanted["folder"], most)
+        publisher = Publisher(WebHdfs(client, wanted["user"]), wanted["folder"])
         publisher.prepare()
         if archive := wanted["archive"]:
             publisher.put(archive, {"": Path("environment")}, gunzip=archive.endswith(".tar"))
@@ -153,11 +147,11 @@ def publish(wanted: dict[str, Any]) -> dict[str, Any]:
             jars = sorted(Path(wanted["jars"]).glob("*.jar"))
             publisher.put(bigdl, {jar.name: jar for jar in jars})
         written = time.monotonic()
-        missing = publisher.replicate(wanted["copies"], wanted["replicate_s"])
+        copies = publisher.replicate(wanted["copies"], wanted["wait_for"], wanted["replicate_s"])
         return {
             "write_s": written - started,
             "replicate_s": time.monotonic() - written,
-            "copies": most - missing,
+            "copies": copies,
         }
 
 
