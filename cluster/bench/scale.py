@@ -135,7 +135,7 @@ def fitted(rows: Sequence[Mapping[str, Any]]) -> list[Term]:
     terms = []
     for step, per, amount in (
         ("write", "host", lambda row: row["nodes"]),
-        ("replicate", "copy beyond two", lambda row: max(0, row["copies"] - 2)),
+        ("replicate", "copy beyond the first", lambda row: row["copies"] - 1),
         # Up to MOST_COPIES hosts each reads its own copy.
         ("localise", "-", lambda _: 0),
         ("submit", "host", lambda row: row["nodes"]),
@@ -175,7 +175,7 @@ def predict(terms: Sequence[Term], *, archive_mb: float) -> list[Row]:
         row = {
             "hosts": hosts,
             "write_s": on("write", hosts),
-            "replicate_s": on("replicate", max(0, copies - 2)),
+            "replicate_s": on("replicate", copies - 1),
             "localise_s": by["localise"].base_s + waiting,
             "submit_s": on("submit", hosts),
             "executors_s": on("executors", hosts),

@@ -19,7 +19,7 @@ def lab(nodes: int, **seconds: float) -> dict[str, float]:
 
 def test_lines_come_out_as_they_went_in() -> None:
     rows = [
-        lab(count, submit_s=8 + 0.5 * count, replicate_s=3.0 + 4.0 * max(0, count - 2))
+        lab(count, submit_s=8 + 0.5 * count, replicate_s=3.0 + 4.0 * (count - 1))
         for count in (1, 2, 3, 5)
     ]
     terms = {term.step: term for term in fitted(rows)}
