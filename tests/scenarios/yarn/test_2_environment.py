@@ -84,7 +84,7 @@ def test_a_second_push_does_nothing(lab: OperatedLab, pushed: Any) -> None:
     ("wrong", "right", "sentence"),
     [
         ("-safemode enter", "-safemode leave", "HDFS is in safe mode"),
-        ("-setSpaceQuota 1g", "-clrSpaceQuota", "The quota of HDFS is used up"),
+        ("-setSpaceQuota 100m", "-clrSpaceQuota", "The quota of HDFS is used up"),
     ],
 )
 def test_an_hdfs_that_takes_nothing_is_one_sentence(
