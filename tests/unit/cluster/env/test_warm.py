@@ -7,8 +7,11 @@ import pytest
 
 from cluster.clients.yarn import Application, NodeManager, ResourceManager
 from cluster.env.verify import LOCALISED, PUSHED, Copy
-from cluster.env.warm import _busy, _down, _trouble
+from cluster.env.warm import _busy, _down, _Follower, _trouble
 from cluster.inventory import Inventory
+from cluster.run.edge import Status
+from job.driver import Listener
+from job.errors import JobError
 
 UNHEALTHY = (
     "1/1 local-dirs usable space is below configured utilization percentage/no more usable space"
@@ -103,6 +106,41 @@ def test_hosts_that_are_down_say_why(inventory: Inventory) -> None:
 def test_why_a_host_is_not_warm(said: dict[str, Any], trouble: str) -> None:
     found = _trouble(said)
     assert found.startswith(trouble) if trouble else found == ""
+
+
+class StuckRun:
+    """Of which nothing is heard until it is interrupted."""
+
+    id, folder, place = "warm-1", "/data/runs/warm-1", "node1"
+    interrupted = 0
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+
+    def status(self) -> Status:
+        said = {
+            "state": "failed" if self.interrupted else "running",
+            "error": "stopped",
+            "steps": [{"at": 0.0, "text": "Starting Spark, whose application master comes first"}],
+        }
+        return Status(active=not self.interrupted, said=said, log="")
+
+
+def test_an_application_that_does_not_start_is_given_up() -> None:
+    run: Any = StuckRun()
+    nothing: Any = None
+    follower = _Follower(
+        run=run,
+        request={},
+        hosts=nothing,
+        output=Path(),
+        listener=Listener(),
+        start_s=1.5,
+        tell_=lambda *_: None,
+    )
+    with pytest.raises(JobError, match=r"^node1: Spark did not start in 2 s: `cluster status`"):
+        follower.follow()
+    assert run.interrupted == 1
 
 
 def test_a_damaged_copy_says_what_to_do() -> None:
