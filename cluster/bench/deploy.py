@@ -67,9 +67,16 @@ def inventory_of(count: int) -> dict[str, Any]:
     return {"all": {**shape, "hosts": hosts}}
 
 
-def _measure(count: int, folder: Path) -> list[dict[str, Any]]:
+def write_inventory(folder: Path, count: int, **variables: float) -> None:
+    """Make the inventory FOLDER of ``count`` machines, all with these variables."""
+    content = inventory_of(count)
+    content["all"]["vars"] |= variables
     folder.mkdir()
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory_of(count)), encoding="utf-8")
+    (folder / "hosts.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def _measure(count: int, folder: Path) -> list[dict[str, Any]]:
+    write_inventory(folder, count)
     requirements.check(machines_of(Inventory.load(folder)))
     try:
         begun = time.monotonic()

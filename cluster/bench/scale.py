@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from cluster.bench.deploy import inventory_of
+from cluster.bench.deploy import write_inventory
 from cluster.bench.labs import command, operated, prepare
 from cluster.bench.links import write_photos
 from cluster.bench.result import Result
@@ -84,10 +83,7 @@ def _measure(
     count: int, parent: Path, source: Path, model: str, tell: Callable[[str], None]
 ) -> Row:
     folder = parent / f"lab-{count}"
-    folder.mkdir()
-    inventory = inventory_of(count)
-    inventory["all"]["vars"] |= {"lab_cpus": CPUS, "lab_bandwidth_mbit": LINK_MBIT}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    write_inventory(folder, count, lab_cpus=CPUS, lab_bandwidth_mbit=LINK_MBIT)
     with operated(folder, tell):
         said = {}
         for step in ("push", "warm"):
@@ -171,7 +167,6 @@ def predict(terms: Sequence[Term], *, archive_mb: float) -> list[Row]:
     for hosts in REAL_HOSTS:
         copies = min(hosts, MOST_COPIES)
         waiting = max(0.0, hosts / copies - 1) * archive_mb * 8 / REAL_LINK_MBIT
-        compute_s = REAL_IMAGES * REAL_IMAGE_S / hosts
         row = {
             "hosts": hosts,
             "write_s": on("write", hosts),
@@ -179,10 +174,11 @@ def predict(terms: Sequence[Term], *, archive_mb: float) -> list[Row]:
             "localise_s": by["localise"].base_s + waiting,
             "submit_s": on("submit", hosts),
             "executors_s": on("executors", hosts),
-            "compute_s": compute_s,
+            "compute_s": REAL_IMAGES * REAL_IMAGE_S / hosts,
             "finish_s": on("finish", hosts),
+            "images_per_s": hosts / REAL_IMAGE_S,
         }
-        rows.append({**row, "images_per_s": hosts / REAL_IMAGE_S})
+        rows.append(row)
     return rows
 
 

@@ -194,9 +194,7 @@ class EdgeRun:
     def fetch(self, target: Path) -> None:
         """Bring the run directory into TARGET; files there of the same name are replaced."""
         target.mkdir(parents=True, exist_ok=True)
-        chunks = self._receive(f"tar -C {self._quoted}/run --exclude=_scratch -cf - .")
-        with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
-            archive.extractall(target, filter="data")
+        unpack(self._receive(f"tar -C {self._quoted}/run --exclude=_scratch -cf - ."), target)
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -252,6 +250,12 @@ def rewrite(path: Path, **fields: Any) -> None:
     record["model"]["folder"] = fields.pop("model", record["model"]["folder"])
     record |= fields
     write_atomically(file, json.dumps(record, indent=2) + "\n")
+
+
+def unpack(chunks: Iterator[bytes], target: Path) -> None:
+    """Unpack a tar archive into the folder TARGET while it comes."""
+    with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+        archive.extractall(target, filter="data")
 
 
 def _tarred(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:

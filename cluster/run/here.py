@@ -7,7 +7,6 @@ It holds a lock as long as it lives, for its number may be another process's one
 import contextlib
 import fcntl
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import pyspark
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.places import state
-from cluster.run.edge import HADOOP_CONF, EdgeRun, Status
+from cluster.run.edge import HADOOP_CONF, EdgeRun, Status, unpack
 from cluster.ssh import CHUNK
 from job.errors import UsageError
 from job.spec import ClusterSpec
@@ -96,8 +95,7 @@ class HereRun(EdgeRun):
         folder = Path(self.folder)
         hadoop = folder / "hadoop"
         hadoop.mkdir()
-        settings = self.fleet.receive(self.edge, f"tar -C {HADOOP_CONF} -chf - .")
-        _sh(f"tar -C {shlex.quote(str(hadoop))} --no-same-owner -xf -", settings)
+        unpack(self.fleet.receive(self.edge, f"tar -C {HADOOP_CONF} -chf - ."), hadoop)
         environment = {
             **os.environ,
             "PYTHONPATH": code,

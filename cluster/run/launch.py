@@ -66,7 +66,7 @@ def start(
                 "cluster": dataclasses.asdict(cluster),
                 "resume": False,
                 "publish": publish,
-                "here": _here(spec, "input", "model", "output"),
+                "here": _here(spec),
             }
             _begin(run, request, listener)
         record = _follower(run, inventory, request, spec.output, listener).follow()
@@ -93,7 +93,7 @@ def resume(
                 "cluster": dataclasses.asdict(cluster),
                 "resume": True,
                 "publish": "",
-                "here": _here(spec, "input", "model", "output"),
+                "here": _here(spec),
             }
             _begin(run, request, listener)
         record = _follower(run, inventory, request, path, listener).follow()
@@ -142,9 +142,9 @@ def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path
         raise UsageError(f"--output hdfs:{path} is there already: name another.")
 
 
-def _here(spec: JobSpec, *names: str) -> dict[str, str]:
-    """Paths of this machine, which the edge host does not have."""
-    return {name: str(getattr(spec, name)) for name in names}
+def _here(spec: JobSpec) -> dict[str, str]:
+    """The paths of this machine, which the edge host does not have."""
+    return {"input": spec.input, "model": str(spec.model), "output": str(spec.output)}
 
 
 def _draw(spec: JobSpec, model: Model, listing: Listing | None, listener: Listener) -> None:
@@ -180,7 +180,7 @@ def _send(
 ) -> dict[str, str]:
     """Send the model, and the input where it is here; their paths there."""
     if run.is_here:
-        return _here(spec, "model", "input")
+        return {"model": str(spec.model), "input": spec.input}
     remote = {"model": run.send_model(model)}
     if listing:
         listener.step(f"Sending the input to {run.edge.name}")
