@@ -106,6 +106,9 @@ class ClusterMode(Mode):
             "spark.executor.heartbeatInterval": "4s",
             "spark.network.timeout": "30s",
             "spark.network.timeoutInterval": "5s",
+            # It is not gone for good: were its connections closed by then, a frozen application
+            # master would end the application as soon as it thaws.
+            "spark.rpc.io.connectionTimeout": "600s",
             "spark.task.maxFailures": "8",
             "spark.ui.enabled": "true",
             # A free one: other drivers may run on this host.
