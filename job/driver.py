@@ -25,7 +25,7 @@ from job.model import Model
 from job.modes import MODES
 from job.phases import of_tasks, phase
 from job.pipeline import TaskReport, Work, write_parts
-from job.planner import Plan, plan
+from job.planner import Plan, expected_speeds, plan
 from job.rundir import RunDirectory
 from job.sampler import Row, Sampler
 from job.session import spark_context, spark_settings
@@ -172,7 +172,7 @@ class _Session:
             slots=self.slots,
             engine=self.spec.engine,
             partitions=self.spec.partitions,
-            speeds=[facts.cpus_quota for facts in self.hosts],
+            speeds=expected_speeds(self.hosts, self.spec.speeds),
         )
 
     @contextlib.contextmanager
@@ -256,6 +256,11 @@ class _Session:
             except Py4JJavaError as error:
                 raise JobError(_spark_reason(error)) from error
 
+    def _learned(self) -> Iterator[str]:
+        if known := [host.host for host in self.hosts if host.host in self.spec.speeds]:
+            speeds = ", ".join(f"{host} {self.spec.speeds[host]:.3g}" for host in known)
+            yield f"speeds are those of an earlier run, in images/s: {speeds}"
+
     def _workers(self) -> list[dict[str, Any]]:
         return [dataclasses.asdict(worker) for report in self.reports for worker in report.workers]
 
@@ -299,7 +304,7 @@ class _Session:
                 "partitions": len(order.tasks),
                 "images_per_task": order.images_per_task,
                 "order": order.order,
-                "reasons": [*self.mode.reasons(), *order.reasons],
+                "reasons": [*self.mode.reasons(), *order.reasons, *self._learned()],
             },
             "phases": [],
             "counts": {"done": 0, "errors": 0, "missing": 0, "detections": 0},

@@ -2,9 +2,11 @@
 
 import math
 import random
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from job.host import HostFacts
 from job.images.source import ImageRef
 
 # A task boundary drains the native engine's queue: the last images finish alone while the next
@@ -84,6 +86,17 @@ def plan(
         order="largest cost class first, shuffled inside a class",
         reasons=tuple(reasons),
     )
+
+
+def expected_speeds(hosts: Sequence[HostFacts], learned: Mapping[str, float]) -> tuple[float, ...]:
+    """What each host can do: as LEARNED (images/s by host), else as its CPU quota says.
+
+    A host that was not there then is taken to do as much with a CPU as the median of those that
+    were.
+    """
+    for_a_cpu = [learned[host.host] / host.cpus_quota for host in hosts if host.host in learned]
+    usual = statistics.median(for_a_cpu) if for_a_cpu else 1.0
+    return tuple(learned.get(host.host, usual * host.cpus_quota) for host in hosts)
 
 
 def _units(images: Sequence[ImageRef], size: int) -> list[tuple[ImageRef, ...]]:

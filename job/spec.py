@@ -1,6 +1,6 @@
 """What one run was asked to do; kept in run.json, so that a resumed run asks for the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ class ClusterSpec:
     ``hosts`` are those an executor may run on, ``executors`` how many of them will have one, each
     of ``memory_mb`` MiB, its JVM and its Python together. They are waited for ``wait_s`` seconds,
     and once one is there ``late_s`` for each next. ``code`` is the package ``job`` as one file, for
-    executors. ``namenode`` is HDFS's web address
-    (host:port), ``folder`` a place there for the run's own files, ``archive``, ``spark_jars`` and
-    ``orca_jars`` lie on HDFS; all five are empty where there is none.
+    executors. ``avoided`` are hosts that must get none, by the names that YARN or Spark gives them.
+    ``namenode`` is HDFS's web address (host:port), ``folder`` a place there for the run's own
+    files, ``archive``, ``spark_jars`` and ``orca_jars`` lie on HDFS; all five are empty where there
+    is none.
     """
 
     master: str
@@ -45,6 +46,7 @@ class ClusterSpec:
     spark_jars: str = ""
     orca_jars: tuple[str, ...] = ()
     orca_folder: str = ""
+    avoided: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "ClusterSpec":
@@ -61,7 +63,8 @@ class JobSpec:
     ``model`` is a folder, ``input`` a path or a pattern; both absolute. ``executor_cores`` counts
     Spark's slots of one executor: tasks, each a worker with a model, at the same time.
     ``executors``, ``executor_memory_mb`` (MiB, JVM and Python together), ``queue`` and ``cluster``
-    are None in local mode.
+    are None in local mode. ``avoid`` are hosts that must not work, ``speeds`` images per second of
+    hosts as an earlier run had them, by name.
     """
 
     mode: str
@@ -74,6 +77,8 @@ class JobSpec:
     executor_cores: int | None = None
     executor_memory_mb: int | None = None
     queue: str | None = None
+    avoid: Sequence[str] = ()
+    speeds: Mapping[str, float] = field(default_factory=dict)
     partitions: int | None = None
     conf: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
@@ -113,4 +118,9 @@ class JobSpec:
             *("executors", "executor_cores", "executor_memory_mb", "queue", "partitions"),
             *("limit", "overlays", "flush_seconds", "instrumentation"),
         )
-        return {"conf": dict(self.conf), **{name: getattr(self, name) for name in names}}
+        copied = {
+            "avoid": list(self.avoid),
+            "speeds": dict(self.speeds),
+            "conf": dict(self.conf),
+        }
+        return copied | {name: getattr(self, name) for name in names}

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cluster.cli.output import console, format_option
 from cluster.cli.progress import ProgressListener
@@ -21,13 +23,15 @@ from job.images.source import ON_HDFS, hdfs_path
 from job.model import Model
 from job.rundir import RunDirectory
 from job.spec import ENGINES, MODES, PRECISIONS, JobSpec
+from job.stragglers import speeds
 
 DEFAULT_MODEL = "yolact-shapes"
 
 # Options that a resumed run takes from run.json.
 NOT_WITH_RESUME = (
     *("mode", "input_", "output", "engine", "model", "precision", "executors", "executor_cores"),
-    *("executor_memory_mb", "queue", "partitions", "conf", "limit", "overlays", "attach"),
+    *("executor_memory_mb", "queue", "avoid", "plan_from", "partitions", "conf", "limit"),
+    *("overlays", "attach"),
 )
 
 
@@ -78,6 +82,15 @@ MEMORY = MemorySize()
     help="Of one executor, its JVM and Python together: 2g, 1536m.",
 )
 @click.option("--queue", metavar="NAME", help="YARN's queue.")
+@click.option(
+    "--avoid", multiple=True, metavar="HOST", help="A host that gets no work; repeatable."
+)
+@click.option(
+    "--plan-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Size the parts to the speeds that hosts had in this run directory.",
+)
 @click.option("--partitions", type=click.IntRange(min=1), help="How many tasks in all.")
 @click.option("--conf", multiple=True, metavar="KEY=VALUE", help="A Spark setting; repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first N images only.")
@@ -125,6 +138,8 @@ def run(
       cluster run --mode local --input film.mp4 --output runs/film --overlays --limit 100
       cluster run --mode yarn --input photos/ --output runs/photos
       cluster run --mode standalone --input photos/ --output runs/photos --executors 2
+      cluster run --mode yarn --input photos/ --output runs/again --avoid node3
+      cluster run --mode yarn --input photos/ --output runs/again --plan-from runs/photos
       cluster run --resume runs/photos
       cluster run --attach photos-20261126-101500-3f2a
       cluster run --mode yarn --input photos/ --output runs/photos --submit-from here
@@ -185,6 +200,20 @@ def _on_hdfs(mode: str | None, output: Path | None) -> str:
     return hdfs_path(str(output))
 
 
+def _learned(run: Path) -> dict[str, float]:
+    """Images per second of each host, as the rows of a run directory have it."""
+    RunDirectory(run).read()
+    try:
+        found = speeds(pq.read_table(run / "timings.parquet"))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageError(
+            f"--plan-from {run}: its timings.parquet cannot be read ({error})"
+        ) from error
+    if not found:
+        raise UsageError(f"--plan-from {run}: no host finished an image there outside its warm-up")
+    return found
+
+
 def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
@@ -196,6 +225,7 @@ def _spec(
     output: Path | None,
     model: str,
     conf: tuple[str, ...],
+    plan_from: Path | None,
     **options: Any,
 ) -> JobSpec:
     for option, value in (("mode", mode), ("input", input_), ("output", output)):
@@ -203,8 +233,8 @@ def _spec(
             raise UsageError(f"--{option} is missing: see `cluster run --help` for examples")
     assert mode is not None and input_ is not None and output is not None
     if mode == "local":
-        for option in ("executors", "executor_memory_mb", "queue"):
-            if options[option] is not None:
+        for option in ("executors", "executor_memory_mb", "queue", "avoid"):
+            if options[option]:
                 name = option.removesuffix("_mb").replace("_", "-")
                 raise UsageError(f"--{name} is for a cluster: --mode local has one executor")
     settings = {}
@@ -219,5 +249,6 @@ def _spec(
         output=output.absolute(),
         model=Model.locate(model),
         conf=settings,
+        speeds=_learned(plan_from) if plan_from else {},
         **options,
     )

@@ -1,6 +1,6 @@
 """How many executors YARN can place, how large, and on which hosts. No I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from cluster.clients.yarn import SLOT, NodeManager
@@ -8,6 +8,7 @@ from job.errors import UsageError
 
 # The step of containers that the role hadoop sets (hadoop_yarn_minimum_mb).
 STEP_MB = 128
+AVOIDED = "it is to be avoided (--avoid)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ def plan_executors(
     cores: int,
     executors: int | None,
     default_memory_mb: int,
+    avoid: Collection[str] = (),
     step_mb: int = STEP_MB,
 ) -> Executors:
     """One executor on each host that can hold one, wherever the application master lands.
@@ -53,7 +55,8 @@ def plan_executors(
     able: list[NodeManager] = []
     left_out: dict[str, str] = {}
     for node in sorted(nodes, key=lambda node: node.host):
-        if why := _unable(node, memory, cores, slots=slots):
+        why = AVOIDED if node.host in avoid else _unable(node, memory, cores, slots=slots)
+        if why:
             left_out[node.host] = why
         else:
             able.append(node)

@@ -10,7 +10,7 @@ from cluster.clients import spark, yarn
 from cluster.env.store import Stored, find, hdfs
 from cluster.errors import ClusterError
 from cluster.inventory import EDGE, Inventory
-from cluster.run.capacity import Executors, plan_executors
+from cluster.run.capacity import AVOIDED, Executors, plan_executors
 from cluster.ssh import Fleet
 from job.errors import UsageError
 from job.host import HostFacts
@@ -40,6 +40,7 @@ class Wishes:
     executor_cores: int | None = None
     memory_mb: int | None = None
     queue: str | None = None
+    avoid: Sequence[str] = ()
 
     @classmethod
     def of(cls, spec: JobSpec) -> "Wishes":
@@ -53,6 +54,7 @@ class Wishes:
             executor_cores=spec.executor_cores,
             memory_mb=spec.executor_memory_mb,
             queue=spec.queue,
+            avoid=spec.avoid,
         )
 
 
@@ -77,6 +79,7 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
         "address": edge.address,
         "user": user,
         "wait_s": WAIT_S,
+        "avoided": tuple(wishes.avoid),
         "tags": (f"environment-{stored.digest}", f"cluster-run-{run}"),
         "namenode": f"{namenode[0].address}:9870" if namenode else "",
         "folder": f"/user/{user}/.cluster/{run}" if namenode else "",
@@ -116,6 +119,7 @@ def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
     with fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
         nodes = yarn.resource_manager(client).nodes
         queues = yarn.scheduler(client).queues
+    _check_avoided(wishes.avoid, [node.host for node in nodes])
     wanted = wishes.queue or "default"
     queue = next((each for each in queues if wanted in (each.name, each.path)), None)
     if queue is None:
@@ -130,6 +134,7 @@ def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
         cores=wishes.executor_cores or 1,
         executors=wishes.executors,
         default_memory_mb=wishes.need_mb,
+        avoid=wishes.avoid,
     )
 
 
@@ -181,6 +186,16 @@ def _ask(
     )
 
 
+def _check_avoided(avoid: Sequence[str], known: Sequence[str]) -> None:
+    for host in avoid:
+        if host not in known:
+            raise UsageError(
+                f"--avoid {host}: there is no such host; there are {', '.join(known)}."
+            )
+    if set(known) <= set(avoid):
+        raise UsageError("--avoid: no host would be left.")
+
+
 def _on_standalone(
     fleet: Fleet, inventory: Inventory, wishes: Wishes
 ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
@@ -191,7 +206,11 @@ def _on_standalone(
     client = fleet.http(inventory.first("spark_master"), spark.MASTER_PORT)
     alive = [worker for worker in spark.master(client).workers if worker.state == "ALIVE"]
     reasons, able = [], []
+    _check_avoided(wishes.avoid, [worker.host for worker in alive])
     for worker in alive:
+        if worker.host in wishes.avoid:
+            reasons.append(f"{worker.host} gets no executor: {AVOIDED}")
+            continue
         free = worker.cores - worker.used_cores, worker.memory_mb - worker.used_memory_mb
         if free[0] >= cores and free[1] >= HEAP_MB:
             able.append(worker.host)

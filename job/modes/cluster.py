@@ -50,7 +50,7 @@ class ClusterMode(Mode):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="parts")
         self._copies: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self.ended = threading.Event()
 
     @property
     def hdfs(self) -> WebHdfs | None:
@@ -60,7 +60,7 @@ class ClusterMode(Mode):
 
     def __exit__(self, *_: object) -> None:
         """Stop serving files; remove the run's own folder from HDFS."""
-        self._ended.set()
+        self.ended.set()
         self._readers.shutdown(wait=False, cancel_futures=True)
         if self._server:
             self._server.close()
@@ -176,7 +176,7 @@ class ClusterMode(Mode):
             wait(self._copies.values())
 
     def _keep_gathering(self) -> None:
-        while not self._ended.wait(GATHER_EVERY_S):
+        while not self.ended.wait(GATHER_EVERY_S):
             self._copy_parts()
 
     def _copy_parts(self) -> None:
@@ -201,7 +201,7 @@ class ClusterMode(Mode):
         while True:
             now = time.time()
             for host in executors(context):
-                if host not in came:
+                if host not in came and host not in self.cluster.avoided:
                     came[host] = now
                     tell(f"Executor on {host} after {now - began:.1f} s ({len(came)} of {wanted})")
             if len(came) >= wanted:

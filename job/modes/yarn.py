@@ -57,6 +57,8 @@ class YarnMode(ClusterMode):
         if cluster.spark_jars:
             kind = "jars" if cluster.spark_jars.startswith("local:") else "archive"
             settings[f"spark.yarn.{kind}"] = cluster.spark_jars
+        if cluster.avoided:
+            settings["spark.yarn.exclude.nodes"] = ",".join(cluster.avoided)
         if cluster.queue:
             settings["spark.yarn.queue"] = cluster.queue
         if cluster.slot_resource:

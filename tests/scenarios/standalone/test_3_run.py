@@ -41,6 +41,19 @@ def test_every_host_works_and_finds_what_local_mode_finds(
     assert len({(row["host"], row["executor_id"]) for row in timings(output)}) == len(HOSTS)
 
 
+def test_a_host_to_be_avoided_has_no_work(
+    lab: OperatedLab, pushed: Any, local: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    options = ["--avoid", "node2", "--plan-from", str(local)]
+    assert start(lab, SAMPLES, output, *options).end() == 0
+    assert_same(output, local)
+    assert {row["host"] for row in timings(output)} == {"node1", "node3"}
+    kept = run_json(output)["options"]
+    assert kept["avoid"] == ["node2"]
+    assert all(speed > 0 for speed in kept["speeds"].values()) and kept["speeds"]
+
+
 def test_a_lost_machine_costs_no_result(lab: OperatedLab, pushed: Any, tmp_path: Path) -> None:
     output = tmp_path / "run"
     running = start(lab, many(tmp_path / "photos", IMAGES), output)

@@ -186,7 +186,7 @@ def test_input_and_output_stay_on_hdfs(
     put = f"tar -C {SAMPLES} -cf - . | ssh -F {lab.inventory}/.lab/ssh_config node1"
     put += " 'mkdir -p /tmp/in && tar -C /tmp/in -xf - && hdfs dfs -put -f /tmp/in /tmp/'"
     subprocess.run(put, shell=True, check=True)
-    running = start(lab, "hdfs:///tmp/in", "hdfs:///tmp/out")
+    running = start(lab, "hdfs:///tmp/in", "hdfs:///tmp/out", "--avoid", "node2")
     assert running.end() == 0
     assert "Run directory: hdfs:///tmp/out" in running.said
     lab.run("node1", "hdfs dfs -get /tmp/out /tmp/out && chmod -R a+r /tmp/out")
@@ -195,6 +195,7 @@ def test_input_and_output_stay_on_hdfs(
     fetch = f"ssh -F {lab.inventory}/.lab/ssh_config node1 tar -C /tmp/out -cf - ."
     subprocess.run(f"{fetch} | tar -C {output} -xf -", shell=True, check=True)
     assert_same(output, local)
+    assert {row["host"] for row in timings(output)} == {"node1", "node3"}
     again = start(lab, "hdfs:///tmp/in/scenes/*.jpg", "hdfs:///tmp/out")
     assert again.end() == 2
     assert "there already" in again.said[-1]
@@ -205,6 +206,7 @@ def test_input_and_output_stay_on_hdfs(
     [
         (["--executors", "9"], "--executors 9: YARN's hosts can hold 3"),
         (["--executor-memory", "90g"], "the largest host, node"),
+        (["--avoid", "nosuch"], "--avoid nosuch: there is no such host; there are node"),
         (["--queue", "nosuch"], "--queue nosuch: YARN has no such queue; it has default"),
     ],
 )

@@ -1,7 +1,8 @@
 import pytest
 
+from job.host import HostFacts
 from job.images.source import ImageRef
-from job.planner import plan
+from job.planner import expected_speeds, plan
 
 
 def image(name: str, size: int = 1000) -> ImageRef:
@@ -103,3 +104,16 @@ def test_orca_uses_every_host_and_compiles_seldom() -> None:
     assert [len(task) for task in few.tasks] == [8, 8, 8]
     many = plan([image(f"{n}.jpg") for n in range(600)], slots=1, engine="orca", speeds=SPEEDS)
     assert all(len(task) >= 16 for task in many.tasks[:-1])
+
+
+def host(name: str, cpus: float) -> HostFacts:
+    return HostFacts(
+        host=name, cpus_visible=8, cpus_quota=cpus, memory_mb=4096, cpu_model="", bf16=False
+    )
+
+
+def test_a_host_does_what_it_did_or_what_its_quota_says() -> None:
+    hosts = [host("a", 4.0), host("b", 2.0), host("c", 1.0)]
+    assert expected_speeds(hosts, {}) == (4.0, 2.0, 1.0)
+    # c was not there: a CPU of a does 2 images/s, one of b 3.
+    assert expected_speeds(hosts, {"a": 8.0, "b": 6.0, "gone": 1.0}) == (8.0, 6.0, 2.5)

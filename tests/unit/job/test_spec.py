@@ -34,6 +34,8 @@ def test_options_make_the_same_spec_again() -> None:
         executors=3,
         executor_memory_mb=2048,
         queue="q",
+        avoid=["node2"],
+        speeds={"node1": 2.5},
         executor_cores=2,
         conf={"spark.x": "1"},
         limit=3,

@@ -309,6 +309,8 @@ def test_an_interrupt_keeps_what_is_done_and_takes_everything_down(
         (["--input", SAMPLES, "--output", "out", "--precision", "int8"], 2, "int8"),
         (["--input", SAMPLES, "--output", "out", "--conf", "x"], 2, "--conf x"),
         (["--input", SAMPLES.parent / "yolact-shapes", "--output", "out"], 1, "no image in"),
+        (["--input", SAMPLES, "--output", "out", "--avoid", "b"], 2, "--avoid is for a cluster"),
+        (["--input", SAMPLES, "--output", "out", "--plan-from", "none"], 2, "no run.json"),
         (["--resume", "out", "--engine", "orca"], 2, "--engine goes not with --resume"),
         (["--resume", "out"], 2, "no run.json"),
     ],

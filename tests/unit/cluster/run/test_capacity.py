@@ -169,3 +169,11 @@ def test_a_host_with_two_slots_may_get_two() -> None:
     assert found.reasons[1:] == (
         "Two executors may land on one host (node4), which offers more than one executor-slot.",
     )
+
+
+def test_a_host_to_be_avoided_gets_none() -> None:
+    found = plan(*LAB, avoid=["node2"])
+    assert (found.count, found.hosts) == (2, ("node1", "node3"))
+    assert "node2 gets no executor: it is to be avoided (--avoid)." in found.reasons
+    with pytest.raises(UsageError, match=r"--executors 3: .*node2: it is to be avoided"):
+        plan(*LAB, avoid=["node2"], executors=3)
