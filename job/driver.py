@@ -25,7 +25,7 @@ from job.model import Model
 from job.modes import MODES
 from job.phases import of_tasks, phase
 from job.pipeline import TaskReport, Work, write_parts
-from job.planner import Plan, expected_speeds, plan
+from job.planner import Plan, calibration, expected_speeds, plan
 from job.rundir import RunDirectory
 from job.sampler import Row, Sampler
 from job.session import spark_context, spark_settings
@@ -213,6 +213,7 @@ class _Session:
                 instrumentation=self.spec.instrumentation,
                 memory_mb=self.mode.worker_mb(self.slots),
                 sampling=self.spec.instrumentation and self.mode.remote,
+                calibration=self._calibration(tuple(there.values())),
             )
             tell("Loading the model")
             for _ in range(PASSES):
@@ -255,6 +256,11 @@ class _Session:
                 self.reports += collected.result()
             except Py4JJavaError as error:
                 raise JobError(_spark_reason(error)) from error
+
+    def _calibration(self, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+        if self.spec.instrumentation and self.mode.remote:
+            return calibration(images, len(self.hosts))
+        return ()
 
     def _learned(self) -> Iterator[str]:
         if known := [host.host for host in self.hosts if host.host in self.spec.speeds]:

@@ -97,6 +97,7 @@ class PartWriter:
         """NAME is unique to the task attempt; the images of each part are counted in its name."""
         self._sink, self._name = sink, name
         self._lines: list[str] = []
+        self._images = 0
         self._sequence = 0
 
     def add(self, record: ImageRecord) -> None:
@@ -109,11 +110,13 @@ class PartWriter:
             "error": record.error,
         }
         self._lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        self._images += record.is_result
 
     def flush(self) -> None:
         """Hand over what was gathered as one part."""
         if self._lines:
-            name = f"{self._name}-{self._sequence:05}-n{len(self._lines)}.jsonl"
+            name = f"{self._name}-{self._sequence:05}-n{self._images}.jsonl"
             self._sink.put(name, "".join(self._lines))
             self._lines.clear()
+            self._images = 0
             self._sequence += 1

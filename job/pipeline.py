@@ -48,6 +48,7 @@ class Work:
     instrumentation: bool
     memory_mb: int | None  # of a worker process, where it is bounded
     sampling: bool  # tasks sample their hosts; the driver does where it is the only executor
+    calibration: tuple[ImageRef, ...] = ()  # what each executor does first
 
 
 @dataclass(kw_only=True)
@@ -147,7 +148,7 @@ def write_parts(work: Work, records: Iterable[Worker | ImageRecord]) -> Iterator
             record.timing.update(counters.delta()._asdict())
         record.emitted()
         writer.add(record)
-        report.images += 1
+        report.images += record.is_result
         report.last_emitted_at = time.time()
         report.first_emitted_at = report.first_emitted_at or report.last_emitted_at
         if time.monotonic() - flushed >= work.flush_seconds:

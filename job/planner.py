@@ -18,6 +18,8 @@ DRAIN_SHARE = 0.02
 GUIDED_SHARE = 0.5
 # Orca's least task on a cluster: as many images as hide that it compiles the model again.
 ORCA_IMAGES = 16
+CALIBRATION_IMAGES = 4
+CALIBRATION_SHARE = 0.01
 SEED = 0
 
 
@@ -86,6 +88,17 @@ def plan(
         order="largest cost class first, shuffled inside a class",
         reasons=tuple(reasons),
     )
+
+
+def calibration(images: Sequence[ImageRef], hosts: int) -> tuple[ImageRef, ...]:
+    """A few IMAGES that every one of HOSTS is to do first, so that hosts compare on the same work.
+
+    All of usual cost, and at most CALIBRATION_SHARE of the work; none where that is less than one.
+    """
+    count = min(CALIBRATION_IMAGES, int(CALIBRATION_SHARE * len(images) / hosts))
+    plain = sorted((ref for ref in images if ref.frame is None), key=lambda ref: ref.bytes)
+    first = max(0, (len(plain) - count) // 2)
+    return tuple(plain[first : first + count]) if hosts > 1 else ()
 
 
 def expected_speeds(hosts: Sequence[HostFacts], learned: Mapping[str, float]) -> tuple[float, ...]:

@@ -109,7 +109,8 @@ class RunDirectory:
 
     def processed(self) -> set[str]:
         """image_ids that have a result or an error already."""
-        return {line["timing"]["image_id"] for line in self._lines()}
+        timings = (line["timing"] for line in self._lines())
+        return {timing["image_id"] for timing in timings if timing["kind"] == "image"}
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         for path in self.part_files():

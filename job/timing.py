@@ -33,6 +33,11 @@ class ImageRecord:
             self.timing["started_at"] = time.time()
             self._began = self._ended = time.perf_counter()
 
+    @property
+    def is_result(self) -> bool:
+        """An image of the run, and not one that only calibrates."""
+        return bool(self.timing["kind"] == "image")
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage into ``NAME_ms``; an error inside is charged to it by ``fail``."""

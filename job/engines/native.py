@@ -37,6 +37,8 @@ from job.timing import ImageRecord
 SPARE_LANES = 1
 # Requests for images under way on a network, and images that wait with their bytes.
 FETCHERS = 4
+# In the folder that an executor of a cluster has to itself.
+CALIBRATED = Path("calibrated")
 
 
 @dataclass
@@ -177,7 +179,21 @@ def _process(work: Work, refs: Iterator[ImageRef]) -> Iterator[Worker | ImageRec
     if key not in _engines:
         _engines[key] = NativeEngine(work)
         yield _engines[key].worker
+        yield from _calibrated(_engines[key], work)
     yield from _engines[key].process(refs)
+
+
+def _calibrated(engine: NativeEngine, work: Work) -> Iterator[ImageRecord]:
+    """The rows of the calibration images, once for an executor.
+
+    Once, also where one of them ends the process: the next worker does not try again.
+    """
+    if not work.calibration or CALIBRATED.exists():
+        return
+    CALIBRATED.touch()
+    for record in engine.process(work.calibration):
+        record.timing["kind"] = "calibration"
+        yield record
 
 
 def records(work: Work, refs: "RDD[ImageRef]", _: Path) -> "RDD[Worker | ImageRecord]":

@@ -112,6 +112,11 @@ def test_killed_processes_and_a_cut_connection_cost_no_result(
     assert running.end() == 0
     assert_complete(output, IMAGES)
     assert any(row["attempt"] > 0 for row in timings(output))
+    # Before anything else every executor did the same few images.
+    calibrated = [row for row in timings(output) if row["kind"] == "calibration"]
+    of_node1 = {row["image_id"] for row in calibrated if row["host"] == "node1"}
+    assert {row["image_id"] for row in calibrated} == of_node1
+    assert (len(of_node1), len({row["host"] for row in calibrated})) == (4, 3)
 
 
 @pytest.mark.parametrize("fault", ["frozen for 60 s", "cut off", "disk full"])

@@ -2,7 +2,7 @@ import pytest
 
 from job.host import HostFacts
 from job.images.source import ImageRef
-from job.planner import expected_speeds, plan
+from job.planner import calibration, expected_speeds, plan
 
 
 def image(name: str, size: int = 1000) -> ImageRef:
@@ -117,3 +117,15 @@ def test_a_host_does_what_it_did_or_what_its_quota_says() -> None:
     assert expected_speeds(hosts, {}) == (4.0, 2.0, 1.0)
     # c was not there: a CPU of a does 2 images/s, one of b 3.
     assert expected_speeds(hosts, {"a": 8.0, "b": 6.0, "gone": 1.0}) == (8.0, 6.0, 2.5)
+
+
+def test_every_host_calibrates_on_a_few_usual_images() -> None:
+    images = [image(f"{n}.jpg", 1000 + n) for n in range(1000)]
+    images += [frame("a.mp4", n) for n in range(1000)]
+    chosen = calibration(images, 3)
+    assert [ref.image_id for ref in chosen] == ["498.jpg", "499.jpg", "500.jpg", "501.jpg"]
+    # No more than a hundredth of the work, and nothing where there is no other host.
+    assert len(calibration(images[:700], 3)) == 2
+    assert calibration(images[:299], 3) == ()
+    assert calibration(images, 1) == ()
+    assert calibration(images[1000:], 3) == ()

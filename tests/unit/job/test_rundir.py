@@ -58,6 +58,19 @@ def test_merge_makes_the_files_of_the_contract(run: RunDirectory) -> None:
     assert line == {"image": "ü b.jpg", "stage": "decode", "message": "ValueError: broken"}
 
 
+def test_calibration_has_a_timing_row_and_is_no_result(run: RunDirectory) -> None:
+    calibrating, broken = record("a.jpg", objects=2), record("b.jpg", error=True)
+    calibrating.timing["kind"] = broken.timing["kind"] = "calibration"
+    write(run, "000-000000-0", calibrating, broken)
+    assert (run.progress(), run.processed()) == (0, set())
+    write(run, "000-000001-0", record("a.jpg"))
+    assert (run.progress(), run.processed()) == (1, {"a.jpg"})
+    counts = run.merge(CATEGORIES)
+    assert (counts.done, counts.errors, counts.detections) == (1, 0, 1)
+    timings = pq.read_table(run.path / "timings.parquet").to_pylist()
+    assert [row["kind"] for row in timings] == ["calibration", "image"]
+
+
 def test_detections_json_is_coco_that_pycocotools_loads(run: RunDirectory) -> None:
     write(run, "000-000000-0", record("a.jpg", objects=2), record("b.jpg", objects=0))
     run.merge(CATEGORIES)
