@@ -43,6 +43,43 @@ def print_run(
     console.print(Text(f"Verdict:       {verdict}", style="bold"), soft_wrap=True)
 
 
+def print_comparison(console: Console, changes: Mapping[str, Any]) -> None:
+    """Print what ``job.report.compare`` gives: hosts, stages and settings side by side."""
+    first, second = (Path(run["run"]).name for run in changes["runs"])
+    hosts = _side_by_side("host", first, second, "images/s", "time per image", "95 % interval")
+    for host in changes["hosts"]:
+        factor = "-" if host["factor"] is None else f"{host['factor']:.2f}x"
+        interval = "-" if host["low"] is None else f"{host['low']:.2f} to {host['high']:.2f}"
+        hosts.add_row(
+            Text(host["host"], style="bold" if host["changed"] else ""),
+            *map(_milliseconds, host["images_per_second"]),
+            factor,
+            interval,
+        )
+    stages = _side_by_side("stage", first, second, "median ms")
+    for stage in changes["stages"]:
+        stages.add_row(stage["stage"], *map(_milliseconds, stage["median_ms"]))
+    settings = _side_by_side("setting", first, second, "")
+    for setting in changes["configuration"]:
+        settings.add_row(setting["name"], *(json.dumps(value) for value in setting["values"]))
+    for table in (hosts, stages, settings):
+        if table.row_count:
+            console.print(table)
+    for note in changes["notes"]:
+        console.print(Text(note), soft_wrap=True)
+    console.print(Text(changes["text"], style="bold"), soft_wrap=True)
+
+
+def _side_by_side(what: str, first: str, second: str, unit: str, *more: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(what, overflow="fold")
+    for name in (first, second):
+        table.add_column(f"{name}{', ' * bool(unit)}{unit}", justify="right" if unit else "left")
+    for name in more:
+        table.add_column(name, justify="right")
+    return table
+
+
 def _images(path: Path, run: Mapping[str, Any], timings: Any, *, wide: bool) -> Table:
     """The first rows; the classes of the objects too where the terminal is wide."""
     table = Table(

@@ -78,7 +78,7 @@ def compare_hosts(timings: pa.Table, *, seed: int = 0) -> tuple[HostFactor, ...]
     logs = [np.sort(np.log(work[by_host[host]])) for host in judged]
     factors = np.exp(_against_others(np.array([[np.median(log) for log in logs]])))[0]
     low, high = np.percentile(
-        np.exp(_against_others(_bootstrap_medians(logs, seed=seed))), [2.5, 97.5], axis=0
+        np.exp(_against_others(bootstrap_medians(logs, seed=seed))), [2.5, 97.5], axis=0
     )
     extra = _extra_per_stage([stages[by_host[host]] for host in judged])
     for number, host in enumerate(judged):
@@ -94,7 +94,7 @@ def compare_hosts(timings: pa.Table, *, seed: int = 0) -> tuple[HostFactor, ...]
     return tuple(counted.values())
 
 
-def _bootstrap_medians(samples: list[Floats], *, seed: int) -> Floats:
+def bootstrap_medians(samples: list[Floats], *, seed: int) -> Floats:
     """Medians [draws, samples] of resampled sorted ``samples``, without drawing the resamples.
 
     A resample of n values takes the values at floor(n u) for n uniform u, and the median of the u

@@ -356,6 +356,13 @@ def test_a_report_is_written_again(cluster: Cluster, runs: dict[str, Path]) -> N
     assert (runs["native"] / "report.html").exists()
 
 
+def test_two_runs_are_compared(cluster: Cluster, runs: dict[str, Path]) -> None:
+    done = cluster("report", runs["native"], runs["orca"])
+    assert done.returncode == 0, done.stderr
+    assert "engine" in done.stdout and '"orca"' in done.stdout
+    assert "images in" in done.stdout.splitlines()[-1]
+
+
 def test_help_has_examples(cluster: Cluster) -> None:
     for command in ([], ["run"], ["report"], ["model"], ["bench"]):
         done = cluster(*command, "--help")
