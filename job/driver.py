@@ -265,7 +265,7 @@ class _Session:
     def _learned(self) -> Iterator[str]:
         if known := [host.host for host in self.hosts if host.host in self.spec.speeds]:
             speeds = ", ".join(f"{host} {self.spec.speeds[host]:.3g}" for host in known)
-            yield f"speeds are those of an earlier run, in images/s: {speeds}"
+            yield f"speeds are those of earlier runs, in images/s: {speeds}"
 
     def _workers(self) -> list[dict[str, Any]]:
         return [dataclasses.asdict(worker) for report in self.reports for worker in report.workers]

@@ -8,22 +8,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cluster.cli.output import console, format_option
 from cluster.cli.progress import ProgressListener
 from cluster.cli.summary import print_run
 from cluster.errors import FAILED, STRAGGLER_FOUND
 from cluster.inventory import Inventory
-from cluster.run import launch
+from cluster.run import history, launch
 from job import driver, report
 from job.errors import UsageError
 from job.images.source import ON_HDFS, hdfs_path
 from job.model import Model
 from job.rundir import RunDirectory
 from job.spec import ENGINES, MODES, PRECISIONS, JobSpec
-from job.stragglers import speeds
 
 DEFAULT_MODEL = "yolact-shapes"
 
@@ -89,7 +86,7 @@ MEMORY = MemorySize()
     "--plan-from",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Size the parts to the speeds that hosts had in this run directory.",
+    help="Expect the speeds that hosts had in this run; default: in the last healthy ones.",
 )
 @click.option("--partitions", type=click.IntRange(min=1), help="How many tasks in all.")
 @click.option("--conf", multiple=True, metavar="KEY=VALUE", help="A Spark setting; repeatable.")
@@ -172,6 +169,7 @@ def run(
                 result = launch.start(inventory, spec, listener, publish=publish, here=here)
         listener.step("Writing the report")
         found = report.write(path)
+    history.remember(ctx.obj, path, result, found.verdict)
     shown = f"{ON_HDFS}//{publish}" if publish else str(path)
     if format_ == "json":
         click.echo(json.dumps({"run": shown, "counts": result["counts"], **found.data["verdict"]}))
@@ -198,20 +196,6 @@ def _on_hdfs(mode: str | None, output: Path | None) -> str:
     if mode == "local":
         raise UsageError(f"--output {output}: a run of --mode local writes to this machine")
     return hdfs_path(str(output))
-
-
-def _learned(run: Path) -> dict[str, float]:
-    """Images per second of each host, as the rows of a run directory have it."""
-    RunDirectory(run).read()
-    try:
-        found = speeds(pq.read_table(run / "timings.parquet"))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UsageError(
-            f"--plan-from {run}: its timings.parquet cannot be read ({error})"
-        ) from error
-    if not found:
-        raise UsageError(f"--plan-from {run}: no host finished an image there outside its warm-up")
-    return found
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -249,6 +233,6 @@ def _spec(
         output=output.absolute(),
         model=Model.locate(model),
         conf=settings,
-        speeds=_learned(plan_from) if plan_from else {},
+        speeds=history.speeds_of(plan_from) if plan_from else {},
         **options,
     )

@@ -15,6 +15,7 @@ from cluster.run.code import ZIP, Code
 from cluster.run.edge import EdgeRun
 from cluster.run.follow import Follower, Hosts
 from cluster.run.here import HereRun
+from cluster.run.history import History
 from cluster.run.overlays import draw
 from cluster.run.site import Wishes, survey
 from cluster.ssh import Fleet
@@ -54,6 +55,9 @@ def start(
     with Fleet(inventory) as fleet:
         run = _run(fleet, inventory, _id(spec.output.name), here=here)
         cluster = adapt(_survey(run, inventory, spec, listener))
+        if not spec.speeds:
+            known = History.of(inventory.path, model.digest, spec.engine, spec.precision)
+            spec = dataclasses.replace(spec, speeds=known.speeds(cluster.hosts))
         if publish:
             _refuse_taken(fleet, inventory, cluster, publish)
         spec.output.mkdir(parents=True, exist_ok=True)
