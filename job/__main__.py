@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ class Teller(driver.Listener):
         done = {"done": progress.done, "total": progress.total, "seconds": progress.seconds}
         if done["done"] != self.said.get("progress", {}).get("done"):
             self.say(progress=done)
+
+    def forming(self, hosts: Sequence[str], text: str) -> None:
+        """Which hosts are slow so far."""
+        self.say(forming={"hosts": list(hosts), "text": text})
 
     def hosts_say(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
         """Change what is known of some hosts."""

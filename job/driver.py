@@ -19,6 +19,7 @@ from pyspark import RDD, SparkContext
 from job.engines import native, orca
 from job.engines.worker import Worker
 from job.errors import JobError, UsageError
+from job.forming import Forming
 from job.host import HostFacts
 from job.images.source import ImageRef
 from job.model import Model
@@ -62,6 +63,9 @@ class Listener:
 
     def progress(self, progress: Progress) -> None:
         """More images are done."""
+
+    def forming(self, hosts: Sequence[str], text: str) -> None:
+        """HOSTS are slow so far, and TEXT says how; both are empty where none is."""
 
 
 def run(spec: JobSpec, listener: Listener | None = None) -> dict[str, Any]:
@@ -243,12 +247,16 @@ class _Session:
         with ThreadPoolExecutor(1, thread_name_prefix="collect") as pool:
             collected = pool.submit(reports.collect)
             before, began = self.run.progress(), time.monotonic()
+            forming = Forming(self.run)
             try:
                 while not collected.done():
                     wait([collected], timeout=POLL_S)
                     # A task that is tried again hands some images over twice.
                     done = min(self.run.progress() - before, total)
                     self.listener.progress(Progress(done, total, time.monotonic() - began))
+                    if len(self.hosts) > 1 and (found := forming.look()):
+                        slow = [host.host for host in found.hosts if host.slow]
+                        self.listener.forming(slow, found.slow)
             except BaseException:
                 context.cancelAllJobs()
                 raise

@@ -1,7 +1,7 @@
 """Shows how a run goes: a bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import click
@@ -22,6 +22,7 @@ class ProgressListener(driver.Listener):
         self._plain = not self._console.is_terminal
         self._said_at = 0.0
         self._hosts = ""
+        self._slow: set[str] = set()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,6 +53,15 @@ class ProgressListener(driver.Listener):
         if tasks:
             counted = ", ".join(f"{host} {count}" for host, count in sorted(tasks.items()))
             self._hosts = f", tasks: {counted}"
+
+    def forming(self, hosts: Sequence[str], text: str) -> None:
+        """Which hosts are slow so far, when others are than before."""
+        if set(hosts) == self._slow:
+            return
+        self._slow = set(hosts)
+        said = f"So far {text}" if hosts else "So far no host is slow any more"
+        if not self._quiet:
+            self._console.print(said, soft_wrap=True)
 
     def progress(self, progress: driver.Progress) -> None:
         """Images done, images/s, tasks by host, time left."""

@@ -138,6 +138,8 @@ class Follower:
         if progress := status.said.get("progress"):
             self.listener.hosts(self.hosts.done(status.said))
             self.listener.progress(Progress(**progress))
+        if forming := status.said.get("forming"):
+            self.listener.forming(**forming)
         late = self._interrupted_at and time.monotonic() - self._interrupted_at > STOP_S
         if late:
             raise ClusterError(

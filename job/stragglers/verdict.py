@@ -20,6 +20,11 @@ class Verdict:
     straggler: bool
     hosts: tuple[HostFactor, ...]
 
+    @property
+    def slow(self) -> str:
+        """Which hosts are slow, in words; empty where none is."""
+        return _slow([host for host in self.hosts if host.slow], self.hosts)
+
     def __post_init__(self) -> None:
         if self.straggler != any(host.slow for host in self.hosts):
             raise ValueError("straggler says the same as the hosts")
@@ -71,8 +76,8 @@ def _text(
     if len(hosts) == 1:
         return f"{hosts[0].host} {did}{most}; one host, so no straggler to find."
     did = f"{len(hosts)} hosts {did}"
-    slow = sorted((host for host in hosts if host.slow), key=lambda host: -(host.factor or 0))
-    return f"{_slow(slow, hosts)}; {did}." if slow else _none_slow(hosts, did=f"{did}{most}")
+    slow = _slow([host for host in hosts if host.slow], hosts)
+    return f"{slow}; {did}." if slow else _none_slow(hosts, did=f"{did}{most}")
 
 
 def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
@@ -96,6 +101,9 @@ def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
 
 
 def _slow(slow: list[HostFactor], hosts: tuple[HostFactor, ...]) -> str:
+    if not slow:
+        return ""
+    slow = sorted(slow, key=lambda host: -(host.factor or 0))
     first = slow[0]
     assert first.factor is not None and first.low is not None and first.high is not None
     peers = [host.host for host in hosts if host is not first]

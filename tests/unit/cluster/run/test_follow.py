@@ -1,7 +1,7 @@
 """A follower of a driver that is played; what it tells, when it stops, what it leaves."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +63,10 @@ class Driver:
 class Heard(Listener):
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self.slow: list[str] = []
+
+    def forming(self, hosts: Sequence[str], text: str) -> None:
+        self.slow.append(f"{text} ({', '.join(hosts)})")
 
     def step(self, text: str) -> None:
         self.steps.append(text)
@@ -96,6 +100,8 @@ def step(text: str) -> dict[str, Any]:
 def test_each_step_is_told_once_and_paths_are_those_of_this_machine(tmp_path: Path) -> None:
     first = {"steps": [step("a")]}
     then = {"steps": [step("a"), step("b")], "application": "app", "url": "http://x:1"}
+    then |= {"progress": {"done": 1, "total": 2, "seconds": 1.0}}
+    then |= {"forming": {"hosts": ["node1"], "text": "node1 is 2x slower"}}
     end = {**then, "state": "finished", "active": False}
     driver = Driver(iter([first, dict(first), SshError("lost."), then, end]))
     told = follower(tmp_path, driver)
@@ -103,6 +109,7 @@ def test_each_step_is_told_once_and_paths_are_those_of_this_machine(tmp_path: Pa
     assert isinstance(told.listener, Heard)
     assert [text for text in told.listener.steps if len(text) == 1] == ["a", "b"]
     assert "lost. Trying again" in told.listener.steps
+    assert set(told.listener.slow) == {"node1 is 2x slower (node1)"}
     assert (record["input"], record["model"]["folder"]) == ("photos", "models/m")
     assert driver.did == ["remove"]
 
