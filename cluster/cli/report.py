@@ -1,30 +1,70 @@
-"""``cluster report``: writes a run's report anew and says its verdict."""
+"""``cluster report``: a run's report written anew, or what any Spark event log tells."""
 
 import json
 from pathlib import Path
 
 import click
 
+from cluster.cli.log_tables import print_log
 from cluster.cli.output import console, format_option
 from cluster.cli.summary import print_run
+from cluster.env.store import hdfs
+from cluster.inventory import EDGE, Inventory
+from cluster.ssh import Fleet
+from job import eventlog
 from job import report as reports
+from job.errors import UsageError
+from job.images.source import ON_HDFS, hdfs_path
+from job.report.eventlog import assemble
 from job.rundir import RunDirectory
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("what", metavar="RUN|EVENTLOG")
 @format_option
-def report(run: Path, format_: str) -> None:
-    """Write report.html and report.json of RUN, a run directory, and print its verdict.
+@click.pass_obj
+def report(inventory: Path, what: str, format_: str) -> None:
+    """Say which host was slow in RUN, a run directory, or in EVENTLOG, of any Spark application.
+
+    Of a run directory, report.html and report.json are written anew. An event log is a file, a
+    rolling log's folder, or a folder with one log in it; compressed or not, finished or not; here
+    or, through the edge host of the inventory (-i), on HDFS.
 
     \b
     Examples:
       cluster report runs/photos
       cluster report runs/photos --format json
+      cluster report application_1795705718353_0007.zstd
+      cluster report eventlog_v2_application_1795705718353_0007/
+      cluster -i inventory/lab-yarn report hdfs:///spark-events/application_1795705718353_0007
+      cluster report <(ssh node1 hdfs dfs -cat /spark-events/application_1795705718353_0007)
     """
-    path = run.absolute()
+    if what.startswith(ON_HDFS):
+        found = Inventory.load(inventory)
+        with Fleet(found) as fleet:
+            # HDFS lets a user at what the account on the edge host may read.
+            user = fleet.run(found.first(EDGE), "id -un").check().stdout.strip()
+            files = hdfs(fleet, found, user)
+            if files is None:
+                raise UsageError(f"{what}: {inventory} has no host in hdfs_namenode, so no HDFS.")
+            _tell_log(eventlog.OnHdfs(files), hdfs_path(what), format_)
+    elif (Path(what) / "run.json").exists():
+        _tell_run(Path(what).absolute(), format_)
+    else:
+        _tell_log(eventlog.Here(), what, format_)
+
+
+def _tell_run(path: Path, format_: str) -> None:
     found = reports.write(path)
     if format_ == "json":
         click.echo(json.dumps(found.data))
     else:
         print_run(console, path, RunDirectory(path).read(), found.text)
+
+
+def _tell_log(storage: eventlog.Storage, path: str, format_: str) -> None:
+    data = assemble(eventlog.read(storage, eventlog.find(storage, path)))
+    if format_ == "json":
+        click.echo(json.dumps(data, allow_nan=False))
+    else:
+        print_log(console, data)
