@@ -31,6 +31,9 @@ def print_log(console: Console, data: Mapping[str, Any]) -> None:
     if hosts:
         console.print(_hosts(hosts[:ROWS]))
     _more(console, hosts, "hosts")
+    for host in hosts[1:ROWS]:
+        if cause := host["cause"]:
+            console.print(Text(f"{host['host']}: {cause['text']}; {cause['action']}."))
     stages = sorted(data["stages"], key=lambda stage: -stage["seconds"])
     if stages:
         console.print(_stages(stages[:ROWS]))
@@ -60,8 +63,6 @@ def _hosts(hosts: Sequence[Mapping[str, Any]]) -> Table:
     ]
     for title, _ in counts:
         table.add_column(title, justify="right", no_wrap=True)
-    if any(host["cause"] for host in hosts):
-        table.add_column("why", no_wrap=True)
     for host in hosts:
         numbers = {name: str(host[name]) for _, name in counts}
         if "spilled_bytes" in numbers:
@@ -73,7 +74,6 @@ def _hosts(hosts: Sequence[Mapping[str, Any]]) -> Table:
             f"{host['low']:.2f}-{host['high']:.2f}" if host["factor"] else DASH,
             *(_percent(host[f"{name}_share"]) for name in ("time", "gc", "fetch_wait", "cpu")),
             *numbers.values(),
-            *([host["cause"]["kind"]] if host["cause"] else []),
             style="bold" if host["straggler"] else "",
         )
     return table

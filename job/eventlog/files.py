@@ -123,9 +123,7 @@ def find(storage: Storage, path: str) -> Sequence[Entry]:
     # What is alone is meant, and says itself why it is no log.
     logs = inside if len(inside) == 1 else [each for each in inside if _is_log(storage, each)]
     if not logs:
-        raise UsageError(
-            f"{path} holds no event log, and no run (run.json): name a folder that does."
-        )
+        raise UsageError(f"{path} holds no run (there is no run.json in it), and no event log.")
     if len(logs) > 1:
         names = ", ".join(each.name for each in logs[:NAMED])
         more = f" and {len(logs) - NAMED} more" if len(logs) > NAMED else ""

@@ -84,7 +84,7 @@ def fit(
         errors={
             name: design.errors(name, counted, scores, spread) for name in factors if name != within
         },
-        slopes=solution[design.slopes].reshape(len(covariates), -1),
+        slopes=solution[design.slopes].reshape(len(covariates), design.sizes[within]),
         covariates=design.covariates,
         residuals=residuals,
         scale=spread,
@@ -148,7 +148,7 @@ class _Design:
         fitted = np.zeros(len(self.factors[self.within]))
         for name, codes in self.factors.items():
             fitted += solution[self.parts[name]][codes]
-        slopes = solution[self.slopes].reshape(len(self.covariates), -1)
+        slopes = solution[self.slopes].reshape(len(self.covariates), self.sizes[self.within])
         for slope, covariate in zip(slopes, self.covariates, strict=True):
             fitted += slope[self.factors[self.within]] * covariate
         return fitted

@@ -105,10 +105,8 @@ class Attempts:
     @cached_property
     def worked_until(self) -> Floats:
         """When an attempt left its slot [rows]: the driver often knows after the next has begun."""
-        worked: Floats = np.fmin(
-            self.launched + (self.run_ms + self.of("deserialize_ms")) / 1000, self.finished
-        )
-        return worked
+        worked = self.launched + (self.run_ms + self.of("deserialize_ms")) / 1000
+        return np.where(worked < self.finished, worked, self.finished)  # NaN is not less
 
     @cached_property
     def order(self) -> Floats:
@@ -121,7 +119,8 @@ class Attempts:
         firsts = np.cumsum(sizes) - sizes
         rank = np.empty(len(self.stage))
         rank[by_stage] = np.arange(len(self.stage)) - firsts[self.stage[by_stage]]
-        return rank / np.maximum(sizes - 1, 1)[self.stage]
+        place: Floats = rank / np.maximum(sizes - 1, 1)[self.stage]
+        return place
 
     def by_host(self, values: Floats, rows: Flags) -> Floats:
         """Sums [hosts] over ``rows``; what is not known counts nothing."""

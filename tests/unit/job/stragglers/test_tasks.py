@@ -1,0 +1,256 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from job.stragglers.attempts import EXECUTORS, TASKS, Attempts
+from job.stragglers.tasks import MIN_TASKS, Comparison, TaskHost
+
+Simulate = Callable[..., pa.Table]
+
+
+def compared(tasks: pa.Table, executors: pa.Table | None = None) -> dict[str, TaskHost]:
+    executors = EXECUTORS.empty_table() if executors is None else executors
+    return {host.host: host for host in Comparison(Attempts(tasks), executors).hosts}
+
+
+def with_rows(tasks: pa.Table, *rows: dict[str, Any]) -> pa.Table:
+    more = [dict.fromkeys(TASKS.names) | row for row in rows]
+    return pa.concat_tables([tasks, pa.Table.from_pylist(more, schema=TASKS)]).unify_dictionaries()
+
+
+def changed(tasks: pa.Table, name: str, values: Any) -> pa.Table:
+    place = TASKS.names.index(name)
+    return tasks.set_column(place, TASKS.field(name), pa.array(values).cast(TASKS.field(name).type))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "tasks", "seeds"), [(2, 30, 40), (5, 12, 40), (50, 24, 6), (500, 12, 2)]
+)
+def test_equal_hosts_are_not_slow(hosts: int, tasks: int, seeds: int, simulate: Simulate) -> None:
+    alarms = [
+        host.host
+        for seed in range(seeds)
+        for host in compared(simulate(hosts, tasks, seed=seed)).values()
+        if host.straggler
+    ]
+    assert alarms == []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "tasks", "factor", "recall"),
+    [(2, 60, 1.3, 0.5), (2, 30, 2.0, 0.95), (5, 90, 1.3, 0.8), (5, 30, 2.0, 0.95)],
+)
+def test_slow_hosts_are_found(
+    hosts: int, tasks: int, factor: float, recall: float, simulate: Simulate
+) -> None:
+    found, held = 0, 0
+    for seed in range(20):
+        rows = compared(simulate(hosts, tasks, slow={1: factor}, seed=1000 + seed))
+        slow = rows["host-0001"]
+        assert [host for host in rows.values() if host.slow] in ([slow], [])
+        found += slow.slow
+        held += slow.low <= factor <= slow.high
+    assert found / 20 >= recall
+    assert held >= 18
+
+
+def test_two_of_five_hundred_are_found(simulate: Simulate) -> None:
+    rows = compared(simulate(500, 40, slow={17: 2.0, 321: 2.0}))
+    assert [host.host for host in rows.values() if host.slow] == ["host-0017", "host-0321"]
+    assert rows["host-0321"].factor == pytest.approx(2, rel=0.3)
+
+
+def test_a_host_with_the_large_partitions_is_not_slow(simulate: Simulate) -> None:
+    tasks = simulate(4, 60, stages=1, tail=0)
+    attempts = Attempts(tasks)
+    size = np.where(attempts.host == 2, 10, 1) * attempts.of("input_bytes")
+    noise = np.random.default_rng(0).lognormal(0, 0.2, len(size))
+    long = changed(tasks, "run_ms", (size / 1e4) ** 0.8 * noise)
+    assert compared(long)["host-0002"].slow
+    skewed = changed(long, "input_bytes", size)
+    assert not any(host.straggler for host in compared(skewed).values())
+
+
+def test_hosts_are_compared_in_the_stages_that_they_share(simulate: Simulate) -> None:
+    # Stage 0 takes 50 times as long, and one host alone works in it.
+    tasks = simulate(3, 60, stages=2)
+    attempts = Attempts(tasks)
+    first = attempts.stage == 0
+    alone = changed(tasks, "run_ms", np.where(first, 50, 1) * attempts.run_ms)
+    alone = alone.filter(pa.array(~first | (attempts.host == 0)))
+    rows = compared(alone)
+    assert not any(host.straggler for host in rows.values())
+    assert rows["host-0000"].compared < rows["host-0000"].tasks
+    assert rows["host-0001"].compared == rows["host-0001"].tasks
+
+
+def test_hosts_without_a_stage_in_common_are_not_compared(simulate: Simulate) -> None:
+    tasks = simulate(4, 60, stages=2, slow={3: 2.0})
+    attempts = Attempts(tasks)
+    # Hosts 0 and 1 work in stage 0, 2 and 3 in stage 1.
+    rows = compared(tasks.filter(pa.array((attempts.stage == 0) == (attempts.host < 2))))
+    assert rows["host-0003"].slow and not rows["host-0002"].slow
+    assert rows["host-0003"].factor == pytest.approx(1 / rows["host-0002"].factor)
+    assert rows["host-0000"].factor == pytest.approx(1 / rows["host-0001"].factor)
+
+
+def test_few_tasks_and_short_ones_are_not_compared(simulate: Simulate) -> None:
+    tasks = simulate(3, 40, stages=1)
+    attempts = Attempts(tasks)
+    rank = np.cumsum(attempts.host == 2)
+    few = compared(tasks.filter(pa.array((attempts.host != 2) | (rank < MIN_TASKS))))
+    assert few["host-0002"].factor is None and few["host-0000"].factor is not None
+    short = changed(tasks, "run_ms", attempts.run_ms / attempts.run_ms.max() * 9)
+    assert {host.factor for host in compared(short).values()} == {None}
+
+
+def test_a_host_with_fewer_slots_is_not_slow(simulate: Simulate) -> None:
+    tasks = simulate(3, 60)
+    attempts = Attempts(tasks)
+    # Host 0 did half as many tasks in the same time.
+    kept = (attempts.host != 0) | (attempts.partition % 2 == 0)
+    rows = compared(tasks.filter(pa.array(kept)))
+    assert not any(host.straggler for host in rows.values())
+
+
+def test_failed_and_killed_attempts_are_counted_and_not_timed(simulate: Simulate) -> None:
+    tasks = simulate(3, 60, stages=1)
+    end = {"stage": 0, "stage_attempt": 0, "host": "host-0001", "executor": "1", "task": 9999}
+    end |= {"launched": 1.76e9, "finished": 1.76e9 + 0.5, "attempt": 1, "partition": 7}
+    rows = compared(
+        with_rows(
+            tasks,
+            *[end | {"status": "failed", "reason": "ExceptionFailure", "run_ms": 1e6}] * 40,
+            *[end | {"status": "killed", "reason": "TaskKilled: another attempt succeeded"}] * 2,
+        )
+    )
+    one = rows["host-0001"]
+    assert (one.failed, one.killed, one.tasks) == (40, 2, compared(tasks)["host-0001"].tasks)
+    assert not one.straggler
+    assert one.factor == pytest.approx(compared(tasks)["host-0001"].factor, rel=0.05)
+
+
+def lost(tasks: pa.Table, partition: int, host: int, times: float, **changes: Any) -> Any:
+    """An attempt of a partition on a host that did not finish, so many times as long as it took."""
+    attempts = Attempts(tasks)
+    at = int(np.flatnonzero((attempts.partition == partition) & attempts.done)[0])
+    row = tasks.slice(at, 1).to_pylist()[0]
+    took = max(row["finished"] - row["launched"], float(np.nanmedian(attempts.seconds)))
+    end = {"host": f"host-{host:04}", "executor": str(host), "status": "failed", "run_ms": None}
+    end |= {"reason": "ExecutorLostFailure", "finished": row["launched"] + times * took}
+    return row | end | changes
+
+
+def partition_of(tasks: pa.Table, host: int) -> int:
+    attempts = Attempts(tasks)
+    return int(attempts.partition[attempts.host == host][8])
+
+
+def test_a_task_that_another_host_did_far_sooner_was_held(simulate: Simulate) -> None:
+    tasks = simulate(3, 60, stages=1)
+    partition = partition_of(tasks, 2)
+    row = lost(tasks, partition, 1, 50)
+    held = compared(with_rows(tasks, row))["host-0001"]
+    assert held.straggler and not held.slow and held.outrun == 1
+    assert held.held is not None
+    assert (held.held.partition, held.held.elsewhere) == (partition, "host-0002")
+    assert held.held.seconds == pytest.approx(row["finished"] - row["launched"])
+    assert held.held.reason == "ExecutorLostFailure"
+
+
+@pytest.mark.parametrize("times", [0.5, 2.5])
+def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(
+    times: float, simulate: Simulate
+) -> None:
+    tasks = simulate(3, 60, stages=1)
+    row = lost(tasks, partition_of(tasks, 2), 1, times, status="killed")
+    one = compared(with_rows(tasks, row))["host-0001"]
+    assert one.outrun == (times > 1)
+    assert not one.straggler
+
+
+def test_a_partition_that_is_long_wherever_it_fails_is_no_hosts_doing(simulate: Simulate) -> None:
+    tasks = simulate(4, 60, stages=1)
+    partition = partition_of(tasks, 2)
+    rows = compared(with_rows(tasks, lost(tasks, partition, 1, 50), lost(tasks, partition, 3, 50)))
+    assert not any(host.straggler for host in rows.values())
+
+
+def test_a_host_that_copies_overtake_beyond_chance_is_a_straggler(simulate: Simulate) -> None:
+    tasks = simulate(6, 40, stages=1)
+    # Twelve copies won, all on other hosts than the sixth, which then has no task of its own left.
+    attempts = Attempts(tasks)
+    partitions = attempts.partition[attempts.host < 5][10:22].tolist()
+    rows = [lost(tasks, each, 5, 2.6, status="killed") for each in partitions]
+    one_host = compared(with_rows(tasks, *rows))
+    assert one_host["host-0005"].unlucky and one_host["host-0005"].straggler
+    assert one_host["host-0005"].outrun == 12
+    spread = [row | {"host": f"host-{n % 6:04}"} for n, row in enumerate(rows)]
+    assert not any(host.straggler for host in compared(with_rows(tasks, *spread)).values())
+
+
+def test_shares_slots_and_executors(simulate: Simulate) -> None:
+    tasks = simulate(2, 40)
+    attempts = Attempts(tasks)
+    tasks = changed(tasks, "gc_ms", np.where(attempts.host == 1, 0.4, 0.1) * attempts.run_ms)
+    tasks = changed(tasks, "cpu_ms", 0.5 * attempts.run_ms)
+    tasks = changed(tasks, "spilled_bytes", np.full(len(attempts.host), 100.0))
+    executors = pa.Table.from_pylist(
+        [
+            {"executor": "0", "host": "host-0000", "lost": False},
+            {"executor": "1", "host": "host-0001", "lost": True},
+            {"executor": "2", "host": "host-0001", "lost": False},
+        ],
+        schema=EXECUTORS,
+    )
+    rows = compared(tasks, executors)
+    one = rows["host-0001"]
+    assert one.shares["gc"] == pytest.approx(0.4) and one.shares["cpu"] == pytest.approx(0.5)
+    assert one.spilled_bytes == 100 * one.tasks
+    # Each task has 10 ms of the driver's time and rounding.
+    assert one.shares["delay"] == pytest.approx(0.01 * one.tasks / one.seconds, rel=0.1)
+    assert (one.slots, one.executors, one.executors_lost) == (2, 2, 1)
+    assert sum(host.time_share for host in rows.values()) == pytest.approx(1)
+    assert one.seconds == pytest.approx(attempts.run_ms[attempts.host == 1].sum() / 1000)
+
+
+def test_the_stage_where_a_host_loses_most(simulate: Simulate) -> None:
+    tasks = simulate(3, 120, stages=3, tail=0)
+    attempts = Attempts(tasks)
+    there = attempts.host == 1
+    factor = np.where(there, np.where(attempts.stage == 2, 3.0, 1.5), 1.0)
+    same = attempts.run_ms / attempts.stage_median_ms[attempts.stage] * 1000
+    found = compared(changed(tasks, "run_ms", same * factor))["host-0001"]
+    assert found.slow and found.stage == 2
+
+
+def test_names_that_are_missing_and_the_order_of_rows(simulate: Simulate) -> None:
+    tasks = simulate(3, 30, seed=5)
+    shuffled = tasks.take(np.random.default_rng(0).permutation(tasks.num_rows))
+    for name, host in compared(shuffled).items():
+        assert host.factor == pytest.approx(compared(tasks)[name].factor, rel=1e-3)
+    nameless = changed(tasks, "host", pa.nulls(tasks.num_rows, pa.string()))
+    assert list(compared(nameless)) == ["?"]
+    assert compared(TASKS.empty_table()) == {}
+
+
+def test_first_tasks_of_slots_and_order_in_a_stage(simulate: Simulate) -> None:
+    attempts = Attempts(simulate(2, 30, stages=2))
+    assert attempts.first.sum() == 4
+    assert set(attempts.stage[attempts.first]) == {0}
+    second = attempts.stage == 1
+    order = attempts.order[second]
+    assert order.min() == 0 and order.max() == 1
+    assert (np.argsort(order) == np.argsort(attempts.launched[second])).all()
+
+
+def test_stage_attempts_are_stages_of_their_own(simulate: Simulate) -> None:
+    tasks = simulate(2, 30, stages=1)
+    again = changed(tasks, "stage_attempt", np.ones(tasks.num_rows, dtype=np.int32))
+    both = pa.concat_tables([tasks, again]).unify_dictionaries()
+    assert Attempts(both).stages == [(0, 0), (0, 1)]
+    assert pc.count_distinct(both["stage"]).as_py() == 1
