@@ -8,7 +8,7 @@ import click
 from cluster.cli.log_tables import print_log
 from cluster.cli.output import console, format_option
 from cluster.cli.summary import print_run
-from cluster.env.store import hdfs
+from cluster.env.store import hdfs, namenode
 from cluster.inventory import EDGE, Inventory
 from cluster.ssh import Fleet
 from job import eventlog
@@ -41,12 +41,13 @@ def report(inventory: Path, what: str, format_: str) -> None:
     """
     if what.startswith(ON_HDFS):
         found = Inventory.load(inventory)
+        if namenode(found) is None:
+            raise UsageError(f"{what}: {inventory} has no host in hdfs_namenode, so no HDFS.")
         with Fleet(found) as fleet:
             # HDFS lets a user at what the account on the edge host may read.
             user = fleet.run(found.first(EDGE), "id -un").check().stdout.strip()
             files = hdfs(fleet, found, user)
-            if files is None:
-                raise UsageError(f"{what}: {inventory} has no host in hdfs_namenode, so no HDFS.")
+            assert files is not None
             _tell_log(eventlog.OnHdfs(files), hdfs_path(what), format_)
     elif (Path(what) / "run.json").exists():
         _tell_run(Path(what).absolute(), format_)

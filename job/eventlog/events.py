@@ -305,7 +305,7 @@ def _tasks(events: pa.Table) -> pa.Table:
         return pc.struct_field(events[path[0]], list(path[1:]))
 
     def metric(*path: str) -> pa.ChunkedArray:
-        return of("Task Metrics", *path).cast(pa.float64())
+        return of("Task Metrics", *path).cast(pa.float64(), safe=False)
 
     def added(*columns: pa.ChunkedArray) -> pa.ChunkedArray:
         total = columns[0]

@@ -48,7 +48,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The application has a stage of 8 tasks, one of 4 that reads their shuffle, and one of 1.
     """
     folder = tmp_path_factory.mktemp("logs")
-    environment = os.environ | {"JAVA_HOME": str(java_home())}
+    environment = os.environ | {"JAVA_HOME": str(java_home()), "SPARK_LOCAL_HOSTNAME": "localhost"}
     subprocess.run(
         [sys.executable, "-c", APPLICATIONS, str(folder)],
         env=environment,

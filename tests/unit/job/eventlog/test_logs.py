@@ -198,7 +198,7 @@ def test_attempts_that_did_not_succeed(lines: list[bytes], tmp_path: Path) -> No
         ({"Reason": "ExceptionFailure", "Class Name": "java.lang.OutOfMemoryError",
           "Description": 'a "quoted", "Accumulables":[ text', "Full Stack Trace": "x" * 9000},
          "failed", "ExceptionFailure: java.lang.OutOfMemoryError"),
-        ({"Reason": "FetchFailed", "Message": "y" * 900}, "failed", ("FetchFailed: " + "y" * 900)[:200]),
+        ({"Reason": "FetchFailed", "Message": "y" * 900}, "failed", "FetchFailed: " + "y" * 187),
     ]  # fmt: skip
     # A stage's output was lost: the tasks' ends are repeated.
     more = [ended(line, {"Reason": "Resubmitted"})]
