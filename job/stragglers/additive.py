@@ -52,12 +52,14 @@ def fit(
     within: str,
     covariates: Sequence[Floats] = (),
     weights: Floats | None = None,
+    luck: float = 0.0,
 ) -> Additive:
     """Fit ``values`` [rows], logs as a rule, to the levels [rows] of each factor.
 
     Levels are numbered from 0. The groups that the factor ``within`` makes have each their own
     residual spread and their own slope of each of the ``covariates`` [rows]. ``weights`` [rows]
-    are how often a row counts.
+    are how often a row counts. ``luck`` is by how much (a standard deviation) all rows of a level
+    in one group may differ from the sum of effects: where groups are few, they cannot show it.
     """
     if within not in factors:
         raise ValueError(f"within={within!r} names none of {', '.join(factors)}")
@@ -82,7 +84,7 @@ def fit(
     return Additive(
         effects={name: solution[part] for name, part in design.parts.items()},
         errors={
-            name: design.errors(name, counted, scores, spread) for name in factors if name != within
+            name: design.errors(name, counted, scores, luck) for name in factors if name != within
         },
         slopes=solution[design.slopes].reshape(len(covariates), design.sizes[within]),
         covariates=design.covariates,
@@ -197,16 +199,16 @@ class _Design:
         rows = np.bincount(groups, minlength=count)
         return rows - total(taken, groups, count) - len(self.covariates)
 
-    def errors(self, name: str, counted: Floats, scores: Floats, spread: Floats) -> Floats:
+    def errors(self, name: str, counted: Floats, scores: Floats, luck: float) -> Floats:
         """Standard errors [levels] of a factor's effects; ``counted``, ``scores`` are of rows.
 
         The larger of two: from the groups' spread, and from the level's own residuals (the
-        sandwich), so that neither few rows nor an erratic level look sure. Both grow where the
-        rows of one level in one group agree more than chance would have them.
+        sandwich), so that neither few rows nor an erratic level look sure. They grow by ``luck``,
+        or where rows of one level in one group agree more than that, by as much.
         """
         codes, count = self.factors[name], self.sizes[name]
         information = np.full(count, np.inf)
-        own = np.zeros(count)
+        own, lucky = np.zeros(count), np.zeros(count)
         for other, others in self.factors.items():
             if other == name:
                 continue
@@ -217,6 +219,7 @@ class _Design:
             share = weight / np.maximum(of_peer, 1e-300)
             known = total(weight * (1 - share), level, count)
             if other == self.within:
+                lucky = luck**2 * total(weight**2 * (1 - share), level, count)
                 known -= self._confounded(cells, level, peer, counted, count)
             square = total(scores**2, cells, len(cell))
             around = total(square, peer, self.sizes[other])[peer] - square
@@ -227,8 +230,10 @@ class _Design:
         sandwich = own * rows / np.maximum(rows - 1, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = np.maximum(1 / information, sandwich / information**2)
+            agreeing = variance * self._agreement(name, counted, scores)
+            variance = np.maximum(agreeing, variance + lucky / information**2)
         variance[~(information > 1e-9 * total(counted, codes, count))] = np.inf
-        errors: Floats = np.sqrt(variance * self._agreement(name, counted, scores))
+        errors: Floats = np.sqrt(variance)
         return errors
 
     def _confounded(

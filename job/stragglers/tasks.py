@@ -23,6 +23,9 @@ MIN_MS = 10.0
 
 LEVEL = 0.95  # of all hosts' intervals together: one of 500 equal hosts is seldom called slow
 
+LUCK = 0.05
+"""Equal hosts differ by so much, in logs, in a stage as a whole: what is cached, what is near."""
+
 LONG = 5.0  # times what the partition took elsewhere, and what the stage's median task took
 LONG_S = 10.0  # seconds beyond that: a shorter loss is not worth a name
 SIZES = 3  # covariates that are the task's data; the others are when it ran
@@ -112,6 +115,7 @@ class Comparison:
                 a.first[rows].astype(float),
                 a.order[rows],
             ],
+            luck=LUCK,
         )
 
     @cached_property

@@ -199,3 +199,14 @@ def test_parts_that_share_nothing() -> None:
     one = np.array([0, 1, 1, 3, 2, 4, 5])
     other = np.array([0, 0, 1, 1, 2, 2, 3])
     assert connected(one, other).tolist() == [0, 0, 2, 0, 2, 5]
+
+
+def test_luck_that_few_groups_cannot_show_is_allowed_for() -> None:
+    random = np.random.default_rng(5)
+    host, stage = random.integers(0, 2, 4000), random.integers(0, 4, 4000)
+    values, factors = 0.05 * random.standard_normal(4000), {"host": host, "stage": stage}
+    without = fit(values, factors, within="stage").errors["host"][0]
+    found = fit(values, factors, within="stage", luck=0.1).errors["host"][0]
+    # Two hosts, each with four independent values of 0.1.
+    assert found == pytest.approx(0.1 * np.sqrt(2 / 4), rel=0.05)
+    assert without < 0.01

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from job.stragglers.causes import cause
 from job.stragglers.diagnosis import Diagnosis, diagnose
 from job.stragglers.tasks import Held, TaskHost
 from job.stragglers.wording import duration
-
-Simulate = Callable[..., pa.Table]
+from tests.unit.job.stragglers.simulated import simulate
 
 
 def told(tasks: pa.Table, **facts: Any) -> Diagnosis:
@@ -25,7 +23,7 @@ def changed(tasks: pa.Table, **columns: Any) -> pa.Table:
     return tasks
 
 
-def test_a_slow_host_is_named_with_its_cause_cost_and_what_to_do(simulate: Simulate) -> None:
+def test_a_slow_host_is_named_with_its_cause_cost_and_what_to_do() -> None:
     tasks = simulate(4, 120, slow={2: 2.0}, tail=0, seed=3)
     attempts = Attempts(tasks)
     gc = np.where(attempts.host == 2, 0.55, 0.05) * attempts.run_ms
@@ -45,7 +43,7 @@ def test_a_slow_host_is_named_with_its_cause_cost_and_what_to_do(simulate: Simul
     assert found.cost_s["host-0002"] == pytest.approx(sum(saved)) and sum(saved) > 1
 
 
-def test_several_slow_hosts_are_named_the_slowest_first(simulate: Simulate) -> None:
+def test_several_slow_hosts_are_named_the_slowest_first() -> None:
     slow = {1: 1.8, 4: 3.0, 6: 2.4, 8: 2.1}
     found = told(simulate(12, 120, slow=slow, tail=0))
     assert found.text.startswith("host-0004 is ")
@@ -55,7 +53,7 @@ def test_several_slow_hosts_are_named_the_slowest_first(simulate: Simulate) -> N
     assert list(found.cost_s) == ["host-0004", "host-0006", "host-0008"]
 
 
-def test_equal_hosts_are_told_so(simulate: Simulate) -> None:
+def test_equal_hosts_are_told_so() -> None:
     found = told(simulate(3, 120, tail=0), seconds=600.0)
     assert (found.kind, found.straggler) == ("none", False)
     assert found.text.startswith("No straggler: the slowest host, host-000")
@@ -64,14 +62,14 @@ def test_equal_hosts_are_told_so(simulate: Simulate) -> None:
     assert found.what_if == found.causes == found.cost_s == {}
 
 
-def test_what_few_tasks_leave_open_is_said(simulate: Simulate) -> None:
+def test_what_few_tasks_leave_open_is_said() -> None:
     found = told(simulate(2, 10, stages=1, slow={1: 1.5}, spread=0.5, seed=2))
     assert (found.kind, found.straggler) == ("uncertain", False)
     assert found.text.startswith("No straggler for certain: host-0001 looks ")
     assert f"x slower than its peers, but its {found.hosts[1].compared} tasks leave " in found.text
 
 
-def test_a_task_held_is_told_with_the_reason(simulate: Simulate) -> None:
+def test_a_task_held_is_told_with_the_reason() -> None:
     tasks = simulate(3, 60, stages=1, tail=0)
     row = tasks.slice(90, 1).to_pylist()[0]
     ends = {"executor": "9", "status": "failed", "run_ms": None, "reason": "ExecutorLost: gone."}
@@ -90,7 +88,7 @@ def test_a_task_held_is_told_with_the_reason(simulate: Simulate) -> None:
     assert 0 < found.cost_s["other"] <= 600
 
 
-def test_skew_is_told_apart_from_a_slow_host(simulate: Simulate) -> None:
+def test_skew_is_told_apart_from_a_slow_host() -> None:
     tasks = simulate(3, 60, stages=1, tail=0, spread=0.05)
     attempts = Attempts(tasks)
     longest, host = 100, int(attempts.host[100])
@@ -117,7 +115,7 @@ def test_skew_is_told_apart_from_a_slow_host(simulate: Simulate) -> None:
     assert "longest task" not in told(changed(tasks, run_ms=run), seconds=6000.0).text
 
 
-def test_the_longest_task_of_a_slow_host_is_long_by_it(simulate: Simulate) -> None:
+def test_the_longest_task_of_a_slow_host_is_long_by_it() -> None:
     found = told(simulate(3, 90, stages=1, slow={1: 6.0}, tail=0, spread=0.1))
     task = found.stages[0].longest
     assert task is not None and (task.host, task.by) in {
@@ -128,7 +126,7 @@ def test_the_longest_task_of_a_slow_host_is_long_by_it(simulate: Simulate) -> No
     assert first.longest is None or first.longest.by in ("start", "data")
 
 
-def test_stages_add_up(simulate: Simulate) -> None:
+def test_stages_add_up() -> None:
     tasks = simulate(3, 60)
     attempts = Attempts(tasks)
     for place, stage in enumerate(told(tasks).stages):
@@ -148,13 +146,13 @@ def test_stages_add_up(simulate: Simulate) -> None:
         ((3, 4), "no host has 6 tasks in stages that another host worked in, too; a comparison"),
     ],
 )
-def test_cannot_tell(made: tuple[int, int], why: str, simulate: Simulate) -> None:
+def test_cannot_tell(made: tuple[int, int], why: str) -> None:
     found = told(simulate(*made, stages=1))
     assert (found.kind, found.straggler) == ("cannot_tell", False)
     assert found.text.startswith(f"Cannot tell whether a host is slow: {why}")
 
 
-def test_cannot_tell_of_short_tasks_of_stages_apart_and_of_nothing(simulate: Simulate) -> None:
+def test_cannot_tell_of_short_tasks_of_stages_apart_and_of_nothing() -> None:
     tasks = simulate(2, 40, stages=1)
     attempts = Attempts(tasks)
     assert (

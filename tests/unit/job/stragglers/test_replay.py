@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,8 +5,7 @@ import pytest
 from job.stragglers.attempts import EXECUTORS, Attempts, at_once
 from job.stragglers.replay import makespan, what_if
 from job.stragglers.tasks import Comparison
-
-Simulate = Callable[..., pa.Table]
+from tests.unit.job.stragglers.simulated import simulate
 
 
 def test_tasks_go_to_the_next_free_slot() -> None:
@@ -26,7 +23,7 @@ def test_what_overlaps() -> None:
     assert at_once(np.array([0, 0, 0, 1, 1]), starts, ends, 3).tolist() == [2, 1, 0]
 
 
-def test_a_stage_with_its_slow_host_healed_and_left_out(simulate: Simulate) -> None:
+def test_a_stage_with_its_slow_host_healed_and_left_out() -> None:
     tasks = simulate(4, 100, stages=1, slow={1: 3.0}, tail=0, spread=0.1)
     compared = Comparison(Attempts(tasks), EXECUTORS.empty_table())
     found = what_if(compared, 0, ["host-0001"])
@@ -39,7 +36,7 @@ def test_a_stage_with_its_slow_host_healed_and_left_out(simulate: Simulate) -> N
     assert found.without["host-0001"] == pytest.approx(found.actual * 3.33 / 3, rel=0.1)
 
 
-def test_a_host_alone_cannot_be_left_out(simulate: Simulate) -> None:
+def test_a_host_alone_cannot_be_left_out() -> None:
     tasks = simulate(2, 60, stages=2, slow={1: 2.0})
     attempts = Attempts(tasks)
     tasks = tasks.filter(pa.array((attempts.stage == 0) | (attempts.host == 1)))

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 
 from job.stragglers.attempts import EXECUTORS, TASKS, Attempts
 from job.stragglers.tasks import MIN_TASKS, Comparison, TaskHost
-
-Simulate = Callable[..., pa.Table]
+from tests.unit.job.stragglers.simulated import simulate
 
 
 def compared(tasks: pa.Table, executors: pa.Table | None = None) -> dict[str, TaskHost]:
@@ -30,7 +28,7 @@ def changed(tasks: pa.Table, name: str, values: Any) -> pa.Table:
 @pytest.mark.parametrize(
     ("hosts", "tasks", "seeds"), [(2, 30, 40), (5, 12, 40), (50, 24, 6), (500, 12, 2)]
 )
-def test_equal_hosts_are_not_slow(hosts: int, tasks: int, seeds: int, simulate: Simulate) -> None:
+def test_equal_hosts_are_not_slow(hosts: int, tasks: int, seeds: int) -> None:
     alarms = [
         host.host
         for seed in range(seeds)
@@ -44,9 +42,7 @@ def test_equal_hosts_are_not_slow(hosts: int, tasks: int, seeds: int, simulate: 
     ("hosts", "tasks", "factor", "recall"),
     [(2, 60, 1.3, 0.5), (2, 30, 2.0, 0.95), (5, 90, 1.3, 0.8), (5, 30, 2.0, 0.95)],
 )
-def test_slow_hosts_are_found(
-    hosts: int, tasks: int, factor: float, recall: float, simulate: Simulate
-) -> None:
+def test_slow_hosts_are_found(hosts: int, tasks: int, factor: float, recall: float) -> None:
     found, held = 0, 0
     for seed in range(20):
         rows = compared(simulate(hosts, tasks, slow={1: factor}, seed=1000 + seed))
@@ -58,13 +54,13 @@ def test_slow_hosts_are_found(
     assert held >= 18
 
 
-def test_two_of_five_hundred_are_found(simulate: Simulate) -> None:
+def test_two_of_five_hundred_are_found() -> None:
     rows = compared(simulate(500, 40, slow={17: 2.0, 321: 2.0}))
     assert [host.host for host in rows.values() if host.slow] == ["host-0017", "host-0321"]
     assert rows["host-0321"].factor == pytest.approx(2, rel=0.3)
 
 
-def test_a_host_with_the_large_partitions_is_not_slow(simulate: Simulate) -> None:
+def test_a_host_with_the_large_partitions_is_not_slow() -> None:
     tasks = simulate(4, 60, stages=1, tail=0)
     attempts = Attempts(tasks)
     size = np.where(attempts.host == 2, 10, 1) * attempts.of("input_bytes")
@@ -75,7 +71,7 @@ def test_a_host_with_the_large_partitions_is_not_slow(simulate: Simulate) -> Non
     assert not any(host.straggler for host in compared(skewed).values())
 
 
-def test_hosts_are_compared_in_the_stages_that_they_share(simulate: Simulate) -> None:
+def test_hosts_are_compared_in_the_stages_that_they_share() -> None:
     # Stage 0 takes 50 times as long, and one host alone works in it.
     tasks = simulate(3, 60, stages=2)
     attempts = Attempts(tasks)
@@ -88,7 +84,7 @@ def test_hosts_are_compared_in_the_stages_that_they_share(simulate: Simulate) ->
     assert rows["host-0001"].compared == rows["host-0001"].tasks
 
 
-def test_hosts_without_a_stage_in_common_are_not_compared(simulate: Simulate) -> None:
+def test_hosts_without_a_stage_in_common_are_not_compared() -> None:
     tasks = simulate(4, 60, stages=2, slow={3: 2.0})
     attempts = Attempts(tasks)
     # Hosts 0 and 1 work in stage 0, 2 and 3 in stage 1.
@@ -98,7 +94,7 @@ def test_hosts_without_a_stage_in_common_are_not_compared(simulate: Simulate) ->
     assert rows["host-0000"].factor == pytest.approx(1 / rows["host-0001"].factor)
 
 
-def test_few_tasks_and_short_ones_are_not_compared(simulate: Simulate) -> None:
+def test_few_tasks_and_short_ones_are_not_compared() -> None:
     tasks = simulate(3, 40, stages=1)
     attempts = Attempts(tasks)
     rank = np.cumsum(attempts.host == 2)
@@ -108,7 +104,7 @@ def test_few_tasks_and_short_ones_are_not_compared(simulate: Simulate) -> None:
     assert {host.factor for host in compared(short).values()} == {None}
 
 
-def test_a_host_with_fewer_slots_is_not_slow(simulate: Simulate) -> None:
+def test_a_host_with_fewer_slots_is_not_slow() -> None:
     tasks = simulate(3, 60)
     attempts = Attempts(tasks)
     # Host 0 did half as many tasks in the same time.
@@ -117,7 +113,7 @@ def test_a_host_with_fewer_slots_is_not_slow(simulate: Simulate) -> None:
     assert not any(host.straggler for host in rows.values())
 
 
-def test_failed_and_killed_attempts_are_counted_and_not_timed(simulate: Simulate) -> None:
+def test_failed_and_killed_attempts_are_counted_and_not_timed() -> None:
     tasks = simulate(3, 60, stages=1)
     end = {"stage": 0, "stage_attempt": 0, "host": "host-0001", "executor": "1", "task": 9999}
     end |= {"launched": 1.76e9, "finished": 1.76e9 + 0.5, "attempt": 1, "partition": 7}
@@ -150,7 +146,7 @@ def partition_of(tasks: pa.Table, host: int) -> int:
     return int(attempts.partition[attempts.host == host][8])
 
 
-def test_a_task_that_another_host_did_far_sooner_was_held(simulate: Simulate) -> None:
+def test_a_task_that_another_host_did_far_sooner_was_held() -> None:
     tasks = simulate(3, 60, stages=1)
     partition = partition_of(tasks, 2)
     row = lost(tasks, partition, 1, 50)
@@ -163,9 +159,7 @@ def test_a_task_that_another_host_did_far_sooner_was_held(simulate: Simulate) ->
 
 
 @pytest.mark.parametrize("times", [0.5, 2.5])
-def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(
-    times: float, simulate: Simulate
-) -> None:
+def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(times: float) -> None:
     tasks = simulate(3, 60, stages=1)
     row = lost(tasks, partition_of(tasks, 2), 1, times, status="killed")
     one = compared(with_rows(tasks, row))["host-0001"]
@@ -173,14 +167,14 @@ def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(
     assert not one.straggler
 
 
-def test_a_partition_that_is_long_wherever_it_fails_is_no_hosts_doing(simulate: Simulate) -> None:
+def test_a_partition_that_is_long_wherever_it_fails_is_no_hosts_doing() -> None:
     tasks = simulate(4, 60, stages=1)
     partition = partition_of(tasks, 2)
     rows = compared(with_rows(tasks, lost(tasks, partition, 1, 50), lost(tasks, partition, 3, 50)))
     assert not any(host.straggler for host in rows.values())
 
 
-def test_a_host_that_copies_overtake_beyond_chance_is_a_straggler(simulate: Simulate) -> None:
+def test_a_host_that_copies_overtake_beyond_chance_is_a_straggler() -> None:
     tasks = simulate(6, 40, stages=1)
     # Twelve copies won, all on other hosts than the sixth, which then has no task of its own left.
     attempts = Attempts(tasks)
@@ -193,7 +187,7 @@ def test_a_host_that_copies_overtake_beyond_chance_is_a_straggler(simulate: Simu
     assert not any(host.straggler for host in compared(with_rows(tasks, *spread)).values())
 
 
-def test_shares_slots_and_executors(simulate: Simulate) -> None:
+def test_shares_slots_and_executors() -> None:
     tasks = simulate(2, 40)
     attempts = Attempts(tasks)
     tasks = changed(tasks, "gc_ms", np.where(attempts.host == 1, 0.4, 0.1) * attempts.run_ms)
@@ -218,7 +212,7 @@ def test_shares_slots_and_executors(simulate: Simulate) -> None:
     assert one.seconds == pytest.approx(attempts.run_ms[attempts.host == 1].sum() / 1000)
 
 
-def test_the_stage_where_a_host_loses_most(simulate: Simulate) -> None:
+def test_the_stage_where_a_host_loses_most() -> None:
     tasks = simulate(3, 120, stages=3, tail=0)
     attempts = Attempts(tasks)
     there = attempts.host == 1
@@ -228,7 +222,7 @@ def test_the_stage_where_a_host_loses_most(simulate: Simulate) -> None:
     assert found.slow and found.stage == 2
 
 
-def test_names_that_are_missing_and_the_order_of_rows(simulate: Simulate) -> None:
+def test_names_that_are_missing_and_the_order_of_rows() -> None:
     tasks = simulate(3, 30, seed=5)
     shuffled = tasks.take(np.random.default_rng(0).permutation(tasks.num_rows))
     for name, host in compared(shuffled).items():
@@ -238,7 +232,7 @@ def test_names_that_are_missing_and_the_order_of_rows(simulate: Simulate) -> Non
     assert compared(TASKS.empty_table()) == {}
 
 
-def test_first_tasks_of_slots_and_order_in_a_stage(simulate: Simulate) -> None:
+def test_first_tasks_of_slots_and_order_in_a_stage() -> None:
     attempts = Attempts(simulate(2, 30, stages=2))
     assert attempts.first.sum() == 4
     assert set(attempts.stage[attempts.first]) == {0}
@@ -248,7 +242,7 @@ def test_first_tasks_of_slots_and_order_in_a_stage(simulate: Simulate) -> None:
     assert (np.argsort(order) == np.argsort(attempts.launched[second])).all()
 
 
-def test_stage_attempts_are_stages_of_their_own(simulate: Simulate) -> None:
+def test_stage_attempts_are_stages_of_their_own() -> None:
     tasks = simulate(2, 30, stages=1)
     again = changed(tasks, "stage_attempt", np.ones(tasks.num_rows, dtype=np.int32))
     both = pa.concat_tables([tasks, again]).unify_dictionaries()
