@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from job.stragglers.additive import Additive, Ints, connected, fit
 from job.stragglers.attempts import Attempts, Flags, at_once
@@ -29,12 +30,13 @@ LUCK = 0.05
 LONG = 5.0  # times what the partition took elsewhere, and what the stage's median task took
 LONG_S = 10.0  # seconds beyond that: a shorter loss is not worth a name
 SIZES = 3  # covariates that are the task's data; the others are when it ran
+LOST = "ExecutorLostFailure"  # as Spark calls the end of an attempt whose executor is gone
 OUTRUN = 3  # attempts overtaken elsewhere, before chance is asked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """An attempt that did not finish, of a partition that another host then did far sooner."""
+    """An attempt lost with its executor, of a partition that another host then did far sooner."""
 
     stage: int
     partition: int
@@ -53,7 +55,7 @@ class TaskHost(Factor):
     slow by that. ``compared`` are the tasks that it rests on. ``stage`` is where a slow host
     loses most.
 
-    ``outrun`` attempts did not finish, and their partition took less time on another host;
+    ``outrun`` attempts were cut short, and their partition took less time on another host;
     ``unlucky`` says that they are more than chance has it. ``held`` is the longest of those that
     held up their stage.
     """
@@ -183,12 +185,24 @@ class Comparison:
         return pace
 
     @cached_property
+    def _lost(self) -> Flags:
+        """Attempts [all] that ended with their executor."""
+        reason = self.attempts.table["reason"].cast(pa.string())
+        lost: Flags = pc.starts_with(reason, LOST).fill_null(False).to_numpy()
+        return lost
+
+    @cached_property
     def outrun(self) -> Flags:
-        """Attempts [all] that did not finish, and whose partition took less time elsewhere."""
+        """Attempts [all] cut short whose partition took less time on another host.
+
+        Those that failed by themselves are left out: what they met (bad data, a block that could
+        not be fetched) is no matter of pace, and often another host's.
+        """
         a = self.attempts
-        won = a.winner
-        other: Flags = (won >= 0) & (a.host[won] != a.host)
-        return other & ~a.done & (a.failed | a.killed) & (a.seconds > a.seconds[won])
+        other = (a.winner >= 0) & (a.host[a.winner] != a.host)
+        cut = ~a.done & (a.killed | self._lost)
+        outrun: Flags = other & cut & (a.seconds > a.seconds[a.winner])
+        return outrun
 
     def _most_extra(self) -> Mapping[int, int]:
         """Of each slow host, by number, the stage in which it loses most."""
@@ -221,12 +235,16 @@ class Comparison:
         )
 
     def _held(self) -> Mapping[int, Held]:
-        """The longest of each host's attempts that held up their stage."""
+        """The longest of each host's attempts that held up their stage until its executor was lost.
+
+        One that a speculative copy overtook is not enough: a task that now and then takes long is
+        overtaken on any host.
+        """
         a = self.attempts
-        won = a.winner
+        won, ran = a.winner, a.seconds
         usual = np.maximum(a.seconds[won], np.nan_to_num(a.stage_median_ms)[a.stage] / 1000)
-        ran = a.seconds
-        rows = np.flatnonzero(self.outrun & (ran > LONG * usual) & (ran > usual + LONG_S))
+        held = self.outrun & self._lost & (ran > LONG * usual) & (ran > usual + LONG_S)
+        rows = np.flatnonzero(held)
         # What is slow wherever it runs, until it happens to work, is no host's doing.
         key = a.stage * (int(a.partition.max(initial=0)) + 1) + a.partition
         pairs = np.unique(np.column_stack([key[rows], a.host[rows]]), axis=0)

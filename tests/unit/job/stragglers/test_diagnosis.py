@@ -72,7 +72,12 @@ def test_what_few_tasks_leave_open_is_said() -> None:
 def test_a_task_held_is_told_with_the_reason() -> None:
     tasks = simulate(3, 60, stages=1, tail=0)
     row = tasks.slice(90, 1).to_pylist()[0]
-    ends = {"executor": "9", "status": "failed", "run_ms": None, "reason": "ExecutorLost: gone."}
+    ends = {
+        "executor": "9",
+        "status": "failed",
+        "run_ms": None,
+        "reason": "ExecutorLostFailure: gone.",
+    }
     row |= ends | {"host": "other", "finished": row["finished"] + 600}
     more = pa.Table.from_pylist([row], schema=TASKS)
     found = told(pa.concat_tables([tasks, more]).unify_dictionaries(), seconds=700.0)
@@ -82,7 +87,7 @@ def test_a_task_held_is_told_with_the_reason() -> None:
         f"other held task {row['partition']} of stage 0 for {duration(600 + took)} and did not "
         f"finish it; host-000"
     )
-    assert f" then took {duration(took)}: ExecutorLost: gone; it cost " in found.text
+    assert f" then took {duration(took)}: ExecutorLostFailure: gone; it cost " in found.text
     assert found.text.endswith("See what it did at that time: frozen, cut off, or out of memory.")
     # Others went on meanwhile: no more than the stage was longer than its tasks need.
     assert 0 < found.cost_s["other"] <= 600

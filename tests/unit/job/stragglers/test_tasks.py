@@ -161,10 +161,67 @@ def test_a_task_that_another_host_did_far_sooner_was_held() -> None:
 @pytest.mark.parametrize("times", [0.5, 2.5])
 def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(times: float) -> None:
     tasks = simulate(3, 60, stages=1)
-    row = lost(tasks, partition_of(tasks, 2), 1, times, status="killed")
+    row = lost(tasks, partition_of(tasks, 2), 1, times)
     one = compared(with_rows(tasks, row))["host-0001"]
     assert one.outrun == (times > 1)
     assert not one.straggler
+
+
+KILLED = {"status": "killed", "reason": "TaskKilled: another attempt succeeded"}
+
+
+def test_one_task_that_a_copy_overtook_is_not_enough() -> None:
+    tasks = simulate(3, 60, stages=1, tail=0)
+    one = compared(with_rows(tasks, lost(tasks, partition_of(tasks, 2), 1, 200, **KILLED)))
+    assert one["host-0001"].outrun == 1 and not one["host-0001"].straggler
+
+
+@pytest.mark.parametrize(
+    "reason", ["FetchFailed: no block", "ExceptionFailure: java.io.IOException"]
+)
+def test_a_task_that_failed_by_itself_was_not_held(reason: str) -> None:
+    tasks = simulate(3, 60, stages=1)
+    rows = [lost(tasks, partition_of(tasks, 2), 1, 50, reason=reason)] * 5
+    one = compared(with_rows(tasks, *rows))["host-0001"]
+    assert (one.failed, one.outrun, one.straggler) == (5, 0, False)
+
+
+def speculated(tasks: pa.Table, seed: int) -> pa.Table:
+    """With Spark's speculation: once 75 % are done, what takes 1.5 times the median has a copy."""
+    random = np.random.default_rng(seed)
+    a = Attempts(tasks)
+    rows = tasks.to_pylist()
+    for stage in range(len(a.stages)):
+        own = np.flatnonzero(a.stage == stage)
+        done, median = np.quantile(a.finished[own], 0.75), np.median(a.seconds[own])
+        for at in own:
+            copied = max(a.launched[at] + 1.5 * median, done)
+            won = copied + float(random.choice(a.seconds[own]))
+            if won < a.finished[at]:
+                host = int(random.integers(len(a.hosts)))
+                copy = {"host": a.hosts[host], "executor": str(host), "attempt": 1}
+                took = won - copied
+                copy |= {"launched": copied, "finished": won, "run_ms": 1000 * took - 10}
+                rows.append(rows[at] | copy | {"speculative": True})
+                rows[at] |= KILLED | {"finished": won, "run_ms": None}
+    return pa.Table.from_pylist(rows, schema=TASKS)
+
+
+@pytest.mark.parametrize(("hosts", "tasks", "seeds"), [(3, 80, 10), (50, 40, 2)])
+def test_with_speculation_equal_hosts_are_not_stragglers(
+    hosts: int, tasks: int, seeds: int
+) -> None:
+    overtaken = 0
+    for seed in range(seeds):
+        rows = compared(speculated(simulate(hosts, tasks, tail=0.05, seed=seed), seed)).values()
+        overtaken += sum(host.outrun for host in rows)
+        assert [host.host for host in rows if host.straggler] == []
+    assert overtaken > 10 * seeds
+
+
+def test_with_speculation_a_slow_host_is_found() -> None:
+    rows = compared(speculated(simulate(4, 60, slow={1: 3.0}, tail=0.05), 0))
+    assert [host.host for host in rows.values() if host.straggler] == ["host-0001"]
 
 
 def test_a_partition_that_is_long_wherever_it_fails_is_no_hosts_doing() -> None:
@@ -179,7 +236,7 @@ def test_a_host_that_copies_overtake_beyond_chance_is_a_straggler() -> None:
     # Twelve copies won, all on other hosts than the sixth, which then has no task of its own left.
     attempts = Attempts(tasks)
     partitions = attempts.partition[attempts.host < 5][10:22].tolist()
-    rows = [lost(tasks, each, 5, 2.6, status="killed") for each in partitions]
+    rows = [lost(tasks, each, 5, 2.6, **KILLED) for each in partitions]
     one_host = compared(with_rows(tasks, *rows))
     assert one_host["host-0005"].unlucky and one_host["host-0005"].straggler
     assert one_host["host-0005"].outrun == 12
