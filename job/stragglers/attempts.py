@@ -132,9 +132,15 @@ class Attempts:
         return medians(self.run_ms[self.done], self.stage[self.done], len(self.stages))
 
     @cached_property
+    def piece(self) -> Ints:
+        """A number for the partition of the stage [rows], the same for all its attempts."""
+        piece: Ints = self.stage * (int(self.partition.max(initial=0)) + 1) + self.partition
+        return piece
+
+    @cached_property
     def winner(self) -> Ints:
         """For each row the row that first did the same partition of the stage; -1 for none."""
-        key = self.stage * (int(self.partition.max(initial=0)) + 1) + self.partition
+        key = self.piece
         done = np.flatnonzero(self.done)
         done = done[np.argsort(self.finished[done], kind="stable")]
         keys, first = np.unique(key[done], return_index=True)

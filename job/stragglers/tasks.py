@@ -246,10 +246,9 @@ class Comparison:
         held = self.outrun & self._lost & (ran > LONG * usual) & (ran > usual + LONG_S)
         rows = np.flatnonzero(held)
         # What is slow wherever it runs, until it happens to work, is no host's doing.
-        key = a.stage * (int(a.partition.max(initial=0)) + 1) + a.partition
-        pairs = np.unique(np.column_stack([key[rows], a.host[rows]]), axis=0)
+        pairs = np.unique(np.column_stack([a.piece[rows], a.host[rows]]), axis=0)
         tried, hosts = np.unique(pairs[:, 0], return_counts=True)
-        rows = rows[np.isin(key[rows], tried[hosts == 1])]
+        rows = rows[np.isin(a.piece[rows], tried[hosts == 1])]
         found: dict[int, Held] = {}
         for row in rows[np.argsort(-ran[rows])]:
             found.setdefault(

@@ -84,7 +84,7 @@ def test_of_a_file_cut_anywhere_what_is_whole_is_read(
         assert found.notes[-1] == UNFINISHED
         assert codec == "plain" or f"{cut.name} ends in the middle" in found.notes[0]
     assert seen == sorted(seen)
-    assert seen[-1] >= 12
+    assert seen[-1] >= 8
 
 
 def test_the_columns_are_what_the_events_say(lines: list[bytes], logs: Path) -> None:
@@ -309,12 +309,10 @@ def test_several_logs_are_listed_and_one_among_other_files_is_found(
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    path = written(tmp_path, b"{}")
-    path.chmod(0)
-    with pytest.raises(UsageError, match="cannot be read: Permission denied"):
-        read_here(path)
+def test_a_file_that_cannot_be_read() -> None:
+    # For root as well: nothing is mapped at its beginning.
+    with pytest.raises(UsageError, match=r"^/proc/self/mem cannot be read: Input/output error\.$"):
+        read_here(Path("/proc/self/mem"))
 
 
 def test_a_large_log_is_read_in_batches(

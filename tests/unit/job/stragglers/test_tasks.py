@@ -216,7 +216,7 @@ def test_with_speculation_equal_hosts_are_not_stragglers(
         rows = compared(speculated(simulate(hosts, tasks, tail=0.05, seed=seed), seed)).values()
         overtaken += sum(host.outrun for host in rows)
         assert [host.host for host in rows if host.straggler] == []
-    assert overtaken > 10 * seeds
+    assert overtaken > 5 * seeds
 
 
 def test_with_speculation_a_slow_host_is_found() -> None:
