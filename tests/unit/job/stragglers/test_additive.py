@@ -210,3 +210,29 @@ def test_luck_that_few_groups_cannot_show_is_allowed_for() -> None:
     # Two hosts, each with four independent values of 0.1.
     assert found == pytest.approx(0.1 * np.sqrt(2 / 4), rel=0.05)
     assert without < 0.01
+
+
+def test_an_erratic_level_is_less_sure_than_its_group_is_wide() -> None:
+    random = np.random.default_rng(6)
+    host, stage = np.tile(np.arange(4), 100), np.zeros(400, dtype=np.int64)
+    values = np.where(host == 2, 1.0, 0.1) * random.standard_normal(400)
+    errors = fit(values, {"host": host, "stage": stage}, within="stage").errors["host"]
+    # Huber's estimate of a host's level; its peers add little.
+    assert errors[2] > 2.5 * np.delete(errors, 2).max()
+
+
+def test_few_rows_that_agree_by_chance_are_no_surer_than_their_group_is_wide() -> None:
+    random = np.random.default_rng(7)
+    host = np.concatenate([np.repeat(np.arange(4), 100), [4] * 6])
+    values = np.concatenate([0.3 * random.standard_normal(400), np.zeros(6)])
+    stage = np.zeros(406, dtype=np.int64)
+    errors = fit(values, {"host": host, "stage": stage}, within="stage").errors["host"]
+    assert errors[4] == pytest.approx(0.3 / np.sqrt(6), rel=0.25)
+
+
+def test_the_spread_allows_for_the_effects_that_were_fitted() -> None:
+    random = np.random.default_rng(8)
+    host, stage = np.repeat(np.arange(300), 3), np.zeros(900, dtype=np.int64)
+    found = fit(0.3 * random.standard_normal(900), {"host": host, "stage": stage}, within="stage")
+    # Three rows about their own mean: by the residuals alone it would be 0.24.
+    assert found.scale[0] == pytest.approx(0.3, rel=0.12)

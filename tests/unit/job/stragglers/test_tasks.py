@@ -158,13 +158,48 @@ def test_a_task_that_another_host_did_far_sooner_was_held() -> None:
     assert held.held.reason == "ExecutorLostFailure"
 
 
-@pytest.mark.parametrize("times", [0.5, 2.5])
-def test_a_copy_that_won_by_a_little_holds_nothing_against_a_host(times: float) -> None:
+def scaled(tasks: pa.Table, factor: float) -> pa.Table:
+    """All of it so many times as long."""
+    a, begin = Attempts(tasks), 1_760_000_000.0
+    for name in ("launched", "finished"):
+        tasks = changed(tasks, name, begin + factor * (a.of(name) - begin))
+    return changed(tasks, "run_ms", factor * a.run_ms)
+
+
+@pytest.mark.parametrize(
+    ("median_s", "times", "outrun", "held"),
+    [
+        (1, 50, 1, True),
+        (1, 0.5, 0, False),
+        # 4 times as long is no proof, 4 s are no matter.
+        (30, 4, 1, False),
+        (0.1, 50, 1, False),
+    ],
+)
+def test_a_task_is_held_that_takes_far_longer_and_long(
+    median_s: float, times: float, outrun: int, held: bool
+) -> None:
+    tasks = simulate(3, 60, stages=1, tail=0, spread=0.1)
+    tasks = scaled(tasks, median_s / np.median(Attempts(tasks).seconds))
+    a = Attempts(tasks)
+    partition = a.partition[(a.host == 2) & (a.seconds < 1.1 * median_s)][3]
+    one = compared(with_rows(tasks, lost(tasks, int(partition), 1, times)))["host-0001"]
+    assert (one.outrun, one.held is not None, one.straggler) == (outrun, held, held)
+
+
+def test_a_copy_on_the_same_host_says_nothing_of_it() -> None:
     tasks = simulate(3, 60, stages=1)
-    row = lost(tasks, partition_of(tasks, 2), 1, times)
-    one = compared(with_rows(tasks, row))["host-0001"]
-    assert one.outrun == (times > 1)
-    assert not one.straggler
+    one = compared(with_rows(tasks, lost(tasks, partition_of(tasks, 1), 1, 50)))["host-0001"]
+    assert (one.failed, one.outrun, one.straggler) == (1, 0, False)
+
+
+def test_intervals_hold_for_all_hosts_together() -> None:
+    widths = []
+    for hosts in (3, 300):
+        rows = compared(simulate(hosts, 30, tail=0)).values()
+        widths.append(np.median([np.log(host.high / host.low) for host in rows]))
+    # Student's t for one comparison in 2, and in 299, of 30 tasks: 2.4 and 4.4.
+    assert widths[1] / widths[0] == pytest.approx(4.4 / 2.4, rel=0.25)
 
 
 KILLED = {"status": "killed", "reason": "TaskKilled: another attempt succeeded"}
@@ -305,3 +340,28 @@ def test_stage_attempts_are_stages_of_their_own() -> None:
     both = pa.concat_tables([tasks, again]).unify_dictionaries()
     assert Attempts(both).stages == [(0, 0), (0, 1)]
     assert pc.count_distinct(both["stage"]).as_py() == 1
+
+
+def test_a_host_whose_executors_do_few_tasks_each_is_not_slow() -> None:
+    tasks = simulate(3, 60, stages=1, tail=0, spread=0.1, luck=0)
+    a = Attempts(tasks)
+    # Host 1 has an executor for every two tasks, and a first task takes three times as long.
+    own = np.cumsum(a.host == 1) // 2
+    executor = np.where(a.host == 1, [f"1-{number}" for number in own], a.host.astype(str))
+    tasks = changed(tasks, "executor", executor)
+    first = Attempts(tasks).first
+    assert first[a.host == 1].mean() > 0.4 and first[a.host != 1].mean() < 0.1
+    same = changed(tasks, "input_bytes", np.full(180, 1e7))
+    noise = np.random.default_rng(0).lognormal(0, 0.1, 180)
+    rows = compared(changed(same, "run_ms", 1000 * noise * np.where(first, 3, 1)))
+    assert rows["host-0001"].factor == pytest.approx(1, abs=0.1)
+
+
+def test_a_host_that_worked_while_all_tasks_were_long_is_not_slow() -> None:
+    tasks = changed(simulate(3, 60, stages=1, tail=0), "input_bytes", np.full(180, 1e7))
+    a = Attempts(tasks)
+    # Tasks get shorter, by 4 times in all; host 1 did nothing in the stage's second half.
+    noise = np.random.default_rng(0).lognormal(0, 0.1, 180)
+    falling = changed(tasks, "run_ms", 1000 * 4 ** (1 - a.order) * noise)
+    rows = compared(falling.filter(pa.array((a.host != 1) | (a.order < 0.5))))
+    assert rows["host-0001"].factor == pytest.approx(1, abs=0.1)
