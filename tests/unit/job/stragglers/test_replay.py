@@ -44,3 +44,10 @@ def test_a_host_alone_cannot_be_left_out() -> None:
     found = what_if(compared, 1, ["host-0001"])
     assert found.without == {"host-0001": None}
     assert found.healed["host-0001"] < found.replayed
+
+
+def test_of_two_hosts_the_slow_one_is_as_quick_as_the_other_once_healed() -> None:
+    tasks = simulate(2, 200, stages=1, slow={1: 3.0}, tail=0, spread=0.1)
+    found = what_if(Comparison(Attempts(tasks), EXECUTORS.empty_table()), 0, ["host-0001"])
+    # A third and one, then one and one.
+    assert found.healed["host-0001"] == pytest.approx(found.replayed * 1.33 / 2, rel=0.1)
