@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 def assemble(log: EventLog) -> dict[str, Any]:
     """What ``log`` tells: pure."""
     seconds = log.ended - log.started if log.ended and log.started else None
+    if seconds is not None and seconds < 0:
+        seconds = None  # the driver's clock was set back meanwhile
     found = diagnose(log.tasks, log.executors, seconds=seconds)
     names = {(row["stage"], row["stage_attempt"]): row for row in log.stages.to_pylist()}
     return {

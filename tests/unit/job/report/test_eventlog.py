@@ -117,3 +117,12 @@ def test_without_a_verdict_the_schema_holds_too(small: Path, tmp_path: Path) -> 
     data = told(tmp_path / "log")
     assert data["verdict"]["kind"] == "cannot_tell"
     assert data["hosts"] == data["stages"] == []
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_time(small: Path, tmp_path: Path) -> None:
+    text = small.read_text(encoding="utf-8").replace('"Timestamp":1795706213524', '"Timestamp":1')
+    (tmp_path / "log").write_text(text, encoding="utf-8")
+    data = told(tmp_path / "log")
+    assert data["application"]["seconds"] is None
+    # From the first launch to the last end instead.
+    assert "; it cost 45 s of 81 s." in data["verdict"]["text"]

@@ -367,3 +367,13 @@ def test_a_host_that_worked_while_all_tasks_were_long_is_not_slow() -> None:
     falling = changed(tasks, "run_ms", 1000 * 4 ** (1 - a.order) * noise)
     rows = compared(falling.filter(pa.array((a.host != 1) | (a.order < 0.5))))
     assert rows["host-0001"].factor == pytest.approx(1, abs=0.1)
+
+
+def test_the_winner_of_a_partition_is_who_was_done_first() -> None:
+    tasks = simulate(2, 10, stages=1)
+    late = [row | {"finished": row["finished"] + 60} for row in tasks.to_pylist()]
+    soon = tasks.to_pylist()
+    for rows in ([*soon, *late], [*late, *soon]):
+        a = Attempts(pa.Table.from_pylist(rows, schema=TASKS))
+        done = {row["partition"]: row["finished"] for row in soon}
+        assert a.finished[a.winner].tolist() == [done[number] for number in a.partition.tolist()]
