@@ -27,20 +27,16 @@ DRAWS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostFactor:
-    """One host against its peers.
+class Factor:
+    """How many times as long as its peers a host takes; ``low`` and ``high`` bound it at 95 %.
 
-    ``factor`` is its median work per image over the median of the other hosts' medians; ``low``
-    and ``high`` bound it at 95 %. All three are None where there is nothing to compare: one host,
-    or fewer than ``MIN_IMAGES`` images. ``stage`` holds most of the extra time of a slow host.
+    All three are None where there is nothing to compare.
     """
 
     host: str
-    images: int
     factor: float | None = None
     low: float | None = None
     high: float | None = None
-    stage: str | None = None
 
     def __post_init__(self) -> None:
         if (self.factor is None) != (self.low is None) or (self.low is None) != (self.high is None):
@@ -55,6 +51,19 @@ class HostFactor:
     def suspect(self) -> bool:
         """Slower than its peers, surely or not."""
         return self.factor is not None and self.factor > SLOW_FACTOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFactor(Factor):
+    """One host against its peers, by its images.
+
+    ``factor`` is its median work per image over the median of the other hosts' medians; None for
+    one host alone, or fewer than ``MIN_IMAGES`` images. ``stage`` holds most of the extra time of
+    a slow host.
+    """
+
+    images: int
+    stage: str | None = None
 
 
 def compare_hosts(timings: pa.Table, *, seed: int = 0) -> tuple[HostFactor, ...]:
@@ -76,9 +85,9 @@ def compare_hosts(timings: pa.Table, *, seed: int = 0) -> tuple[HostFactor, ...]
         return tuple(counted.values())
 
     logs = [np.sort(np.log(work[by_host[host]])) for host in judged]
-    factors = np.exp(_against_others(np.array([[np.median(log) for log in logs]])))[0]
+    factors = np.exp(against_others(np.array([[np.median(log) for log in logs]])))[0]
     low, high = np.percentile(
-        np.exp(_against_others(bootstrap_medians(logs, seed=seed))), [2.5, 97.5], axis=0
+        np.exp(against_others(bootstrap_medians(logs, seed=seed))), [2.5, 97.5], axis=0
     )
     extra = _extra_per_stage([stages[by_host[host]] for host in judged])
     for number, host in enumerate(judged):
@@ -109,8 +118,8 @@ def bootstrap_medians(samples: list[Floats], *, seed: int) -> Floats:
     return medians
 
 
-def _against_others(values: Floats) -> Floats:
-    """Each value [draws, hosts] minus the median of the other hosts' values in its draw."""
+def against_others(values: Floats) -> Floats:
+    """Each value [draws, hosts], a log, minus the median of the other hosts' values in its draw."""
     order = np.argsort(values, axis=1)
     rank = np.argsort(order, axis=1)
     ascending = np.take_along_axis(values, order, axis=1)
@@ -129,4 +138,4 @@ def _extra_per_stage(stages: list[Floats]) -> Floats:
     NaN for a stage that the host, or half of its peers, did not measure.
     """
     medians = np.array([[median(column) for column in host.T] for host in stages])
-    return _against_others(medians.T).T  # NaN sorts last
+    return against_others(medians.T).T  # NaN sorts last

@@ -1,11 +1,12 @@
 """One line a person can act on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from job.stragglers.model import MIN_IMAGES, HostFactor, compare_hosts
+from job.stragglers.model import MIN_IMAGES, Factor, HostFactor, compare_hosts
 from job.stragglers.wording import STAGE_NAMES, count, duration, significant
 from job.stragglers.work import STAGES, image_rows, numbers, stage_ms, warm
 
@@ -82,38 +83,54 @@ def _text(
 
 def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
     worst = max(hosts, key=lambda host: host.factor or 0)
-    if worst.factor is None or worst.low is None or worst.high is None:
+    if worst.factor is None:
         return (
             f"{did}; fewer than two of them have the {MIN_IMAGES} images outside warm-up that a "
             "comparison takes."
         )
-    if worst.suspect:
-        return (
-            f"No straggler for certain: {worst.host} looks {worst.factor:.2f}x slower than its "
-            f"peers, but its {count(worst.images, 'image')} leave {worst.low:.2f}x to "
-            f"{worst.high:.2f}x open; {did}."
-        )
-    return (
-        f"No straggler: the slowest host, {worst.host}, takes {round((worst.factor - 1) * 100)} % "
-        f"longer per image than its peers (95 % interval {worst.low:.2f}x to {worst.high:.2f}x); "
-        f"{did}."
-    )
+    return f"{none_slow(worst, per='image', what=count(worst.images, 'image'))}; {did}."
 
 
 def _slow(slow: list[HostFactor], hosts: tuple[HostFactor, ...]) -> str:
     if not slow:
         return ""
     slow = sorted(slow, key=lambda host: -(host.factor or 0))
+    stage = slow[0].stage
+    detail = f", most of it in {STAGE_NAMES[stage]}" if stage else ""
+    return slow_hosts(slow, [host.host for host in hosts], detail=detail)
+
+
+def slow_hosts(slow: Sequence[Factor], hosts: Sequence[str], *, detail: str = "") -> str:
+    """That the first of ``slow``, the slowest first, is slower than its peers, and who else is.
+
+    ``hosts`` are all that were compared; ``detail`` follows the first one's interval.
+    """
     first = slow[0]
     assert first.factor is not None and first.low is not None and first.high is not None
-    peers = [host.host for host in hosts if host is not first]
+    peers = [host for host in hosts if host != first.host]
     text = f"{first.host} is {first.factor:.2f}x slower than "
     text += peers[0] if len(peers) == 1 else "its peers"
-    text += f" (95 % interval {first.low:.2f} to {first.high:.2f}"
-    text += f", most of it in {STAGE_NAMES[first.stage]})" if first.stage else ")"
+    text += f" (95 % interval {first.low:.2f} to {first.high:.2f}{detail})"
     for other in slow[1:NAMED]:
         text += f", {other.host} {other.factor:.2f}x"
     return text + (f", and {len(slow) - NAMED} more" if len(slow) > NAMED else "")
+
+
+def none_slow(worst: Factor, *, per: str, what: str) -> str:
+    """That no host is slow for certain; the ``worst`` took most ``per`` image, say.
+
+    ``what`` are those it was judged by, as in "10 images".
+    """
+    assert worst.factor is not None and worst.low is not None and worst.high is not None
+    if worst.suspect:
+        return (
+            f"No straggler for certain: {worst.host} looks {worst.factor:.2f}x slower than its "
+            f"peers, but its {what} leave {worst.low:.2f}x to {worst.high:.2f}x open"
+        )
+    return (
+        f"No straggler: the slowest host, {worst.host}, takes {round((worst.factor - 1) * 100)} % "
+        f"longer per {per} than its peers (95 % interval {worst.low:.2f}x to {worst.high:.2f}x)"
+    )
 
 
 def _most_work(rows: pa.Table) -> str:

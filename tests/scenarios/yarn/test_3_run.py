@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -94,6 +95,20 @@ def test_the_readme_ends_with_a_report(lab: OperatedLab, pushed: Any, tmp_path: 
     said = as_in_readme(lab, command, tmp_path)
     assert "Verdict:" in said
     assert (tmp_path / "yarn" / "report.html").exists()
+
+
+def test_the_event_log_of_another_job_on_hdfs_is_read_from_here(lab: OperatedLab) -> None:
+    pi = "/opt/spark/examples/src/main/python/pi.py"
+    said = lab.run(lab.edge, f"spark-submit --master yarn --num-executors 2 {pi} 40 2>&1")
+    application = re.findall(r"application_\d+_\d+", said)[-1]
+    done = lab.cluster("report", f"hdfs:///spark-events/{application}", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["application"]["id"] == application
+    assert sum(host["tasks"] for host in told["hosts"]) == 40
+    # The folder holds the logs of all that ran.
+    done = lab.cluster("report", "hdfs:///spark-events")
+    assert done.returncode == 2 and " event logs: name one of " in done.stderr
 
 
 def test_killed_processes_and_a_cut_connection_cost_no_result(
