@@ -58,7 +58,7 @@ MEASURES = (
     Measure("disk_await_ms", 5),  # ms
     Measure("mhz", 100, share=0.1, both=True),  # MHz
 )
-"""What ``evidence`` tells, the decisive first: means over the samples, where nothing else is said."""
+"""What ``evidence`` tells, the decisive first; a mean over samples where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
