@@ -144,7 +144,7 @@ class _Axis:
     def _piece(
         self, kind: str, begin: float, end: float, title: str, *, shade: float = 1.0
     ) -> Piece:
-        left = min(max(100 * begin / self.whole, 0), 100)
+        left = 100 * begin / self.whole
         return Piece(
             kind=kind,
             left=left,

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 
 from job.report import charts
-from job.report.gantt import PHASES, Lane, awaited, lanes
+from job.report.gantt import PHASES, STARTS, Lane, awaited, lanes
 from job.report.heat import BOUNDS, LEVELS, heat_maps
 from job.report.worst import split
 from job.stragglers import STAGES
@@ -103,10 +103,7 @@ _LANE_COLUMNS = {
     "slow_s": "longer for its images",
     "stood_s": "stood still",
     "idle_s": "idle at the end",
-    "localise": "localise",
-    "executor_start": "executor start",
-    "model_load": "model load",
-    "first_image": "first image",
+    **{name: PHASES[name] for name in STARTS},
 }
 
 

@@ -99,8 +99,9 @@ def chromium(browser: str, folder: Path, *arguments: str) -> subprocess.Complete
 
 
 def opened(browser: str, run_dir: Path, folder: Path, *, width: int) -> dict[str, Any]:
-    """What a frame ``width`` pixels wide shows of the report of ``run_dir``."""
-    write(run_dir)
+    """What a frame ``width`` pixels wide shows of the report of ``run_dir``, written if need be."""
+    if not (run_dir / "report.html").exists():
+        write(run_dir)
     report = html.escape((run_dir / "report.html").read_text(encoding="utf-8"))
     frame = f'<iframe style="width:{width}px;height:9000px;border:0" srcdoc="{report}"'
     around = f'<!DOCTYPE html><pre id="found"></pre><script>{PROBE}</script>'

@@ -95,6 +95,14 @@ def test_of_many_hosts_the_worst_have_names(count: int, maps: list[int]) -> None
     assert [len(part) for part in split(data(*hosts))] == [maps[0], count - maps[0]]
 
 
+def test_scatter_on_every_host_stays_small() -> None:
+    paces = np.exp(np.random.default_rng(3).normal(0, 1, (500, 72)))
+    hosts = [host(f"node{at:03}", list(row)) for at, row in enumerate(paces)]
+    drawn = heat_maps(data(*hosts))
+    assert sum(len(path) for each in drawn for _, path in each.cells) < 700_000
+    assert sum(len(each.areas) for each in drawn) < 3000
+
+
 def test_nothing_timed_is_no_map() -> None:
     assert heat_maps(data(host("a", [None, None]))) == ()
 

@@ -33,6 +33,7 @@ def troubled(make_cluster: MakeRun) -> tuple[Any, Hosts]:
             node2=Trouble(slow=1.9, slow_from=35),
             node3=Trouble(frozen=(30, 52)),
             node4=Trouble(localise=22),
+            node5=Trouble(localise=0.5),
         )
     )
 
@@ -70,7 +71,7 @@ def test_a_host_that_comes_late_is_empty_before(troubled: tuple[Any, Hosts]) -> 
     assert late["late_s"] == pytest.approx(20) and late["begin_s"] == pytest.approx(30.3)
     before = edges[1:] <= 30
     assert np.isnan(pace(late)[before]).all() and not np.array(late["busy"])[before].any()
-    assert hosts["node1"]["late_s"] == 0
+    assert (hosts["node1"]["late_s"], hosts["node5"]["late_s"]) == (0, 0), "nor does early count"
 
 
 def test_images_and_tasks_are_all_counted(troubled: tuple[Any, Hosts]) -> None:
@@ -120,6 +121,38 @@ def test_only_the_longest_silences_are_kept(make_run: MakeRun, make_timings: Mak
     lengths = np.diff(host["silent"])[:, 0]
     assert len(lengths) == SILENCES and lengths.min() > 7, "of those of 4 to 10 s"
     assert host["stood_s"] > lengths.sum() + 100, "the others count all the same"
+
+
+def test_hosts_that_are_weak_by_design_are_as_usual_among_themselves(
+    make_run: MakeRun, make_timings: MakeTimings
+) -> None:
+    strong, weak = ["a", "b", "c"], ["d", "e", "f"]
+    table = make_timings(strong + weak, 360, slow=dict.fromkeys(weak, 2.0))
+    run_dir = make_run(strong + weak, timings=table)
+    assert np.nanmedian(pace(told(run_dir)[1]["e"])) > 1.2
+    run = json.loads((run_dir / "run.json").read_text())
+    for host in run["hosts"]:
+        host["cpus_quota"] = 2.0 if host["host"] in weak else 4.0
+    (run_dir / "run.json").write_text(json.dumps(run))
+    for host in told(run_dir)[1].values():
+        assert np.nanmedian(pace(host)) == pytest.approx(1, abs=0.1)
+
+
+def test_an_image_counts_in_every_step_it_took(
+    make_run: MakeRun, make_timings: MakeTimings
+) -> None:
+    table = make_timings(["node1"], 6)
+    for name, values in (
+        ("started_at", START + 10.0 * np.arange(6)),
+        ("total_ms", [10_000.0] * 6),
+        ("task_id", [1] * 6),
+    ):
+        column = table.column_names.index(name)
+        table = table.set_column(column, table.schema.field(name), [values])
+    edges, hosts = told(make_run(["node1"], timings=table))
+    assert len(edges) == 13 and edges[1] == 5, "two steps an image"
+    # The first image is warm-up, which has no pace.
+    assert np.isnan(pace(hosts["node1"])).tolist() == [True] * 2 + [False] * 10
 
 
 def test_few_images_have_wide_steps(make_run: MakeRun) -> None:
