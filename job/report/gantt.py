@@ -124,7 +124,11 @@ class _Axis:
                 yield self._piece(name, phase["from_s"], end, f"{who}, {what}")
 
     def _steady(self, host: Host) -> Iterator[Piece]:
-        """A piece for each task, or for steps with about the same share of their time in tasks."""
+        """A piece for each task, or for steps with about the same share of their time in tasks.
+
+        Nothing lies outside the host's begin and end, which for the median host are those of others
+        than its steps.
+        """
         if host["tasks"] is not None:
             for begin, end, images in host["tasks"]:
                 title = f"{host['host']}, a task of {count(int(images), 'image')}"
@@ -132,14 +136,12 @@ class _Axis:
             return
         at = 0
         for shade, run in groupby(host["busy"], key=lambda busy: ceil(busy * SHADES) / SHADES):
-            begin, at = at, at + len(list(run))
-            if shade:
+            first, at = at, at + len(list(run))
+            begin = max(self.edges[first], host["begin_s"])
+            end = min(self.edges[at], host["end_s"])
+            if shade and begin < end:
                 title = f"{host['host']}, with a task for up to {100 * shade:.0f} % of the time"
-                first, last = (
-                    max(self.edges[begin], host["begin_s"]),
-                    min(self.edges[at], host["end_s"]),
-                )
-                yield self._piece("steady", first, last, title, shade=shade)
+                yield self._piece("steady", begin, end, title, shade=shade)
 
     def _piece(
         self, kind: str, begin: float, end: float, title: str, *, shade: float = 1.0

@@ -78,6 +78,8 @@ def test_many_tasks_are_shades_of_how_much_of_the_time_there_was_one() -> None:
     # Steps that differ by less than a shade are one; nothing is drawn outside begin and end.
     expected = [(12, 18, 1), (30, 10, 0.5), (50, 8, 0.25)]
     assert steady == [pytest.approx(each) for each in expected]
+    host["end_s"] = 38.0
+    assert [p.width * 0.6 for p in lanes(data)[1].pieces] == pytest.approx([18, 8])
 
 
 def test_a_host_without_rows_has_its_phases(make_run: MakeRun, make_timings: MakeTimings) -> None:
