@@ -13,10 +13,12 @@ import pyarrow as pa
 from job.parts import write_atomically
 from job.report import parts
 from job.report.page import render
+from job.report.progress import progress
 from job.report.rounding import rounded
 from job.report.source import RunTables, read
 from job.report.timeline import TimeAxis, axis_of, timeline
 from job.stragglers import Verdict, verdict
+from job.stragglers.evidence import evidence
 from job.stragglers.wording import count
 from job.stragglers.work import (
     image_rows,
@@ -96,6 +98,8 @@ def assemble(tables: RunTables) -> Report:
         "hosts": hosts,
         "executors": parts.executors(rows, basis, axis),
         "phases": _phases(run, axis),
+        "progress": progress(run, axis, rows, basis),
+        "evidence": _evidence(rows, tables.samples),
         "timeline": timeline(axis, rows, tables.samples, cpus=_cpus(run)),
         "image_cost": parts.image_cost(work_ms(basis)),
         "slowest": parts.slowest(basis),
@@ -174,6 +178,23 @@ def _phases(run: dict[str, Any], axis: TimeAxis) -> list[dict[str, Any]]:
     return [
         {**phase, "from_s": rounded(float(start))}
         for phase, start in zip(run["phases"], starts, strict=True)
+    ]
+
+
+def _evidence(rows: pa.Table, samples: pa.Table) -> list[dict[str, Any]]:
+    return [
+        {
+            "host": host,
+            "readings": {
+                name: {
+                    "value": rounded(reading.value),
+                    "peers": None if reading.peers is None else rounded(reading.peers),
+                    "side": reading.side,
+                }
+                for name, reading in readings.items()
+            },
+        }
+        for host, readings in evidence(rows, samples).items()
     ]
 
 

@@ -17,16 +17,6 @@ from job.stragglers.work import Floats
 HEIGHT = 100  # of a plot's own coordinates, in which y points down
 WIDTH = 1000
 LINES = 8  # hosts drawn as a line each; beyond, the middle 80 % is a band
-PHASES = {
-    "submit": "submit",
-    "localise": "localise",
-    "executor_start": "executor start",
-    "model_load": "model load",
-    "first_image": "first image",
-    "steady": "steady",
-    "write": "write",
-}
-PER_PHASE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +34,6 @@ class Tick:
 
     at: float
     text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A phase: ``left`` and ``width`` in percent of the axis."""
-
-    phase: str
-    label: str
-    left: float
-    width: float
-    text: str
-    note: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,33 +74,6 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return DASH
     return f"{significant(value, 3)} ms" if value < 1000 else duration(value / 1000)
-
-
-def phase_bars(data: Mapping[str, Any]) -> tuple[Bar, ...]:
-    """Phases by kind and start; of a kind with many bars the longest ``PER_PHASE``."""
-    bars = []
-    length = data["timeline"]["seconds"] or 1.0
-    for name, label in PHASES.items():
-        phases = [phase for phase in data["phases"] if phase["name"] == name]
-        longest = sorted(phases, key=lambda phase: -(phase["seconds"] or 0))[:PER_PHASE]
-        for phase in sorted(longest, key=lambda phase: phase["from_s"] or 0):
-            seconds = phase["seconds"]
-            left = min(max(100 * (phase["from_s"] or 0) / length, 0), 100)
-            bars.append(
-                Bar(
-                    phase=name,
-                    label=" · ".join(
-                        [label]
-                        + ([phase["host"]] if phase["host"] else [])
-                        + ([f"pid {phase['worker_pid']}"] if phase["worker_pid"] else [])
-                    ),
-                    left=left,
-                    width=min(100 * (seconds or 0) / length, 100 - left),
-                    text="?" if seconds is None else duration(seconds),
-                    note=phase["note"] or "",
-                )
-            )
-    return tuple(bars)
 
 
 def time_ticks(seconds: float) -> tuple[Tick, ...]:

@@ -1,12 +1,15 @@
 """report.html: one file that opens offline, from the data of report.json alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
 
 from job.report import charts
+from job.report.gantt import PHASES, STARTS, Lane, awaited, lanes
+from job.report.heat import BOUNDS, LEVELS, heat_maps
+from job.report.worst import split
 from job.stragglers import STAGES
 from job.stragglers.wording import DASH, STAGE_NAMES, count, duration, significant
 
@@ -40,16 +43,22 @@ def render(data: Mapping[str, Any]) -> str:
         status=_status(data),
         names=STAGE_NAMES,
         work_stages=STAGES,
-        phases_named=charts.PHASES,
         segments=charts.stage_segments,
-        bars=charts.phase_bars(data),
+        heat=heat_maps(data),
+        heat_levels=LEVELS,
+        heat_bounds=BOUNDS,
+        lanes=(drawn := lanes(data)),
+        awaited=awaited(data),
+        lane_columns=_lane_columns(drawn),
+        phases_drawn=_phases_drawn(drawn),
+        evidence_shown=_evidence_shown(data),
+        evidence_columns=_evidence_columns(data),
         ticks=charts.time_ticks(data["timeline"]["seconds"]),
         plots=_plots(data),
         cost=charts.cost_plot(data["image_cost"]),
         executors_of=_executors_of(data),
         widest=max((_work(host) for host in data["hosts"]), default=0),
         longest=max((image["work_ms"] for image in data["slowest"]), default=0),
-        sample_columns=_sample_columns(data),
     )
     # A name that is no text (a lone surrogate) can be shown, not encoded.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -89,33 +98,67 @@ def _executors_of(data: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]
     return {host: executors for host, executors in by_host.items() if len(executors) > 1}
 
 
-_SAMPLE_COLUMNS = (
-    ("cpu_busy", "mean", "busy", 1, "CPUs"),
-    ("throttled", "mean", "throttled", 100, "%"),
-    ("cpu_steal", "mean", "stolen", 1, "CPUs"),
-    ("psi_cpu", "mean", "CPU pressure", 100, "%"),
-    ("psi_io", "mean", "I/O pressure", 100, "%"),
-    ("psi_memory", "mean", "memory pressure", 100, "%"),
-    ("rss_mb", "max", "peak memory", 1, "MiB"),
-    ("major_faults", "mean", "major faults", 1, "/s"),
-    ("swap_in", "mean", "swap in", 1, "MB/s"),
-    ("swap_out", "mean", "swap out", 1, "MB/s"),
-    ("disk_read_mbs", "mean", "disk read", 1, "MB/s"),
-    ("disk_write_mbs", "mean", "disk write", 1, "MB/s"),
-    ("disk_await_ms", "mean", "disk await", 1, "ms"),
-    ("net_rx_mbs", "mean", "network in", 1, "MB/s"),
-    ("net_tx_mbs", "mean", "network out", 1, "MB/s"),
-    ("mhz", "mean", "clock", 1, "MHz"),
-)
+_LANE_COLUMNS = {
+    "late_s": "began late",
+    "slow_s": "longer for its images",
+    "stood_s": "stood still",
+    "idle_s": "idle at the end",
+    **{name: PHASES[name] for name in STARTS},
+}
 
 
-def _sample_columns(data: Mapping[str, Any]) -> list[tuple[str, str, str, float, str]]:
-    """What at least one host measured: name, statistic, heading, factor, unit."""
-    return [
-        column
-        for column in _SAMPLE_COLUMNS
-        if any(host[column[0]] is not None for host in data["samples"])
-    ]
+def _lane_columns(drawn: Sequence[Lane]) -> dict[str, str]:
+    """What is known of at least one host: a lane's name for it, and the heading."""
+    return {
+        name: heading
+        for name, heading in _LANE_COLUMNS.items()
+        if any(lane.seconds.get(name) is not None for lane in drawn)
+    }
+
+
+def _phases_drawn(drawn: Sequence[Lane]) -> dict[str, str]:
+    """Kinds of pieces and their names for the legend."""
+    kinds = {piece.kind for lane in drawn for piece in lane.pieces}
+    named = {**PHASES, "silent": "a task, and nothing finished", "idle": "idle at the end"}
+    return {kind: name for kind, name in named.items() if kind in kinds}
+
+
+# Heading, factor and unit of what job.stragglers.evidence measures.
+_EVIDENCE_COLUMNS = {
+    "throttled": ("throttled", 100, "%"),
+    "run_delay": ("run delay", 1000, "ms per CPU s"),
+    "psi_cpu": ("CPU pressure", 100, "%"),
+    "psi_io": ("I/O pressure", 100, "%"),
+    "psi_memory": ("memory pressure", 100, "%"),
+    "major_faults": ("major faults", 1, "/s"),
+    "network_mbs": ("network", 1, "MB/s"),
+    "fetch_ms": ("reading an image", 1, "ms"),
+    "gap_s": ("gap in samples", 1, "s"),
+    "cpu_busy": ("busy", 1, "CPUs"),
+    "cpu_steal": ("stolen", 1, "CPUs"),
+    "rss_mb": ("memory", 1, "MiB"),
+    "swap_in": ("swap in", 1, "MB/s"),
+    "swap_out": ("swap out", 1, "MB/s"),
+    "disk_read_mbs": ("disk read", 1, "MB/s"),
+    "disk_write_mbs": ("disk write", 1, "MB/s"),
+    "disk_await_ms": ("disk await", 1, "ms"),
+    "mhz": ("clock", 1, "MHz"),
+}
+
+
+def _evidence_columns(data: Mapping[str, Any]) -> dict[str, tuple[str, float, str]]:
+    """What at least one host measured: heading, factor and unit by name."""
+    return {
+        name: column
+        for name, column in _EVIDENCE_COLUMNS.items()
+        if any(name in host["readings"] for host in data["evidence"])
+    }
+
+
+def _evidence_shown(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The hosts that have a row in the pictures, in their order, where there is evidence."""
+    by_host = {host["host"]: host for host in data["evidence"]}
+    return [by_host[host["host"]] for host in split(data)[0] if host["host"] in by_host]
 
 
 def _unbroken(text: str) -> str:

@@ -1,8 +1,11 @@
 """Synthetic run directories: a run with known hosts, speeds and troubles."""
 
+import heapq
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import job.report
 from job.schemas import HOST_SCHEMA, TIMING_SCHEMA
 
 START = 1_760_000_000.0
@@ -191,6 +195,144 @@ def sample_table(hosts: list[str], seconds: int = 40) -> pa.Table:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What is wrong with a host; times in seconds from the run's start."""
+
+    slow: float = 1.0
+    slow_from: float = 0.0
+    frozen: tuple[float, float] = (0.0, 0.0)
+    localise: float = 2.0
+
+
+HEALTHY = Trouble()
+
+
+def pulled_tables(
+    troubles: Mapping[str, Trouble], tasks: int, images: int
+) -> tuple[pa.Table, pa.Table]:
+    """Timings and samples of hosts that pull ``tasks`` of ``images`` each, the costliest first."""
+    random = np.random.default_rng(9)
+    names = list(troubles)
+    # When each host is free; its first image is warm-up.
+    free = [
+        (4.0 + trouble.localise + 2.4 + 1.9, at) for at, trouble in enumerate(troubles.values())
+    ]
+    begun = dict(zip(names, (at for at, _ in free), strict=True))
+    heapq.heapify(free)
+    rows: dict[str, list[Any]] = {name: [] for name in TIMING_SCHEMA.names}
+    for task in range(tasks):
+        at, number = heapq.heappop(free)
+        host, trouble = names[number], troubles[names[number]]
+        size = 2.0 ** (19 - 3 * task // tasks)
+        noise = random.lognormal(0, 0.12, (images, len(STAGE_MS)))
+        cost = dict(zip(STAGE_MS, (noise * list(STAGE_MS.values())).T, strict=True))
+        cost["decode"] *= size / 2**18
+        for image in range(images):
+            factor = trouble.slow if at >= trouble.slow_from else 1.0
+            warmup = at == begun[host]
+            took = {f"{name}_ms": cost[name][image] * factor for name in STAGE_MS}
+            took["infer_ms"] *= 5 if warmup else 1
+            start, end = at, at + sum(took.values()) / 1000
+            begin, thaw = trouble.frozen
+            if start < thaw and end > begin:
+                took["infer_ms"] += 1000 * (thaw - begin)
+            at = start + sum(took.values()) / 1000
+            row = (
+                dict.fromkeys(rows)
+                | took
+                | {
+                    "image_id": f"scenes/{task * images + image:06}.jpg",
+                    "kind": "image",
+                    "host": host,
+                    "executor_id": str(number),
+                    "worker_pid": 4000 + number,
+                    "stage_id": 0,
+                    "task_id": task,
+                    "attempt": 0,
+                    "partition": task,
+                    "started_at": START + start,
+                    "wait_ms": 0.0,
+                    "total_ms": sum(took.values()),
+                    "cpu_ms": cost["infer"][image] * 3.6,
+                    "run_delay_ms": cost["infer"][image] * 0.02,
+                    "throttled_ms": 200.0 * (factor - 1),
+                    "bytes_in": int(size * random.uniform(0.6, 0.99)),
+                    "pixels": int(size * 4),
+                    "detections": 6,
+                    "warmup": warmup,
+                }
+            )
+            for name, values in rows.items():
+                values.append(row[name])
+        heapq.heappush(free, (at, number))
+    timings = pa.table(rows, schema=TIMING_SCHEMA)
+    return timings, _sampled(troubles, begun, until=max(at for at, _ in free))
+
+
+def _sampled(
+    troubles: Mapping[str, Trouble], begun: Mapping[str, float], *, until: float
+) -> pa.Table:
+    random = np.random.default_rng(10)
+    parts = []
+    for host, trouble in troubles.items():
+        second = np.arange(1.0, until)
+        begin, thaw = trouble.frozen
+        second = second[(second < begin) | (second > thaw)]
+        works = second > begun[host]
+        slow = works & (second >= trouble.slow_from) & (trouble.slow > 1)
+        columns = dict.fromkeys(HOST_SCHEMA.names, pa.nulls(len(second))) | {
+            "host": [host] * len(second),
+            "at": START + second,
+            "source": ["cgroup"] * len(second),
+            "cpu_busy": np.where(works, 3.7, 0.2) / np.where(slow, trouble.slow, 1)
+            + random.normal(0, 0.05, len(second)),
+            "throttled": np.where(slow, 1 - 1 / trouble.slow, 0.0)
+            + np.abs(random.normal(0, 0.01, len(second))),
+            "psi_cpu": np.where(slow, 0.8, 0.1) * random.uniform(0.8, 1.2, len(second)),
+            "psi_io": random.uniform(0, 0.02, len(second)),
+            "psi_memory": np.zeros(len(second)),
+            "rss_mb": 400 + 900 * works + random.normal(0, 12, len(second)),
+            "major_faults": random.exponential(0.2, len(second)),
+            "net_rx_mbs": np.where(works, 1.5, 40.0) * random.uniform(0.8, 1.2, len(second)),
+            "net_tx_mbs": random.exponential(0.1, len(second)),
+        }  # fmt: skip
+        parts.append(
+            pa.table(
+                [pa.array(columns[field.name]).cast(field.type) for field in HOST_SCHEMA],
+                schema=HOST_SCHEMA,
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def pulled_phases(troubles: Mapping[str, Trouble], timings: pa.Table) -> list[dict[str, Any]]:
+    """The phases of such a run: submit, each host's start with what it localised, write."""
+    ends = timings["started_at"].to_numpy() + timings["total_ms"].to_numpy() / 1000 - START
+    phases: list[tuple[str, str | None, float, float, str | None]]
+    phases = [("submit", None, 0.0, 4.0, None), ("write", None, float(ends.max()), 0.8, None)]
+    for host, trouble in troubles.items():
+        there = 4.0 + trouble.localise
+        phases += [
+            ("localise", host, 4.0, trouble.localise * 0.9, "environment.tar.gz"),
+            ("localise", host, 4.0 + trouble.localise * 0.9, trouble.localise * 0.1, "model.zip"),
+            ("executor_start", host, there, 2.4, None),
+            ("model_load", host, there + 2.4, 1.9, None),
+            ("first_image", host, there + 4.3, 1.3, None),
+        ]
+    return [
+        {
+            "name": name,
+            "host": host,
+            "worker_pid": 4000 if name in ("model_load", "first_image") else None,
+            "started_at": START + at,
+            "seconds": seconds,
+            "note": note,
+        }
+        for name, host, at, seconds, note in phases
+    ]
+
+
 MakeRun = Callable[..., Path]
 MakeTimings = Callable[..., pa.Table]
 
@@ -211,7 +353,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         name: str = "run",
         slow: Mapping[str, float] | None = None,
         timings: pa.Table | None = None,
-        samples: bool = True,
+        samples: bool | pa.Table = True,
         errors: list[dict[str, str]] | None = None,
         counts: Mapping[str, int] | None = None,
         **changes: Any,
@@ -232,13 +374,56 @@ def make_run(tmp_path: Path) -> MakeRun:
         (run_dir / "run.json").write_text(json.dumps(run))
         pq.write_table(table, run_dir / "timings.parquet")
         if samples:
-            pq.write_table(sample_table(hosts), run_dir / "hosts.parquet")
+            kept = sample_table(hosts) if samples is True else samples
+            pq.write_table(kept, run_dir / "hosts.parquet")
         if errors:
             lines = "".join(json.dumps(error) + "\n" for error in errors)
             (run_dir / "errors.jsonl").write_text(lines)
         return run_dir
 
     return make
+
+
+@pytest.fixture
+def make_cluster(make_run: MakeRun) -> MakeRun:
+    """Write a run of many hosts that pull tasks; the keywords say what is wrong with which host."""
+
+    def make(
+        hosts: int, *, tasks: int, images: int = 5, name: str = "run", **troubles: Trouble
+    ) -> Path:
+        width = len(str(hosts))
+        names = [f"node{number:0{width}}" for number in range(1, hosts + 1)]
+        of_host = {host: troubles.get(host, HEALTHY) for host in names}
+        timings, samples = pulled_tables(of_host, tasks, images)
+        phases = pulled_phases(of_host, timings)
+        seconds = max(phase["started_at"] + phase["seconds"] for phase in phases) - START
+        return make_run(
+            names,
+            name=name,
+            timings=timings,
+            samples=samples,
+            phases=phases,
+            mode="yarn",
+            seconds=seconds,
+            finished_at=START + seconds,
+        )
+
+    return make
+
+
+def palettes() -> dict[str, dict[str, Any]]:
+    """The colours of report.css as RGB [3], 0 to 255, by name, in the light and in the dark."""
+    css = (Path(job.report.__file__).parent / "report.css").read_text()
+    light, dark = (
+        {
+            name: np.array([int(2 * c if len(c) == 1 else c, 16) for c in parts if c])
+            for name, *parts in re.findall(
+                r"--(\w+): #(?:([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})|(\w)(\w)(\w))[;\s]", block
+            )
+        }
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    )
+    return {"light": light, "dark": light | dark}
 
 
 @pytest.fixture(scope="session")

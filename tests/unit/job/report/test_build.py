@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import job.report
 from job.errors import UsageError
 from job.report import Report, build, write
 from job.stragglers import STAGES
+from tests.unit.job.report.conftest import MakeRun, MakeTimings, Trouble
 
-MakeRun = Callable[..., Path]
-MakeTimings = Callable[..., pa.Table]
 SCHEMAS = Path(job.report.__file__).parent
 THREE = ["node1", "node2", "node3"]
 
@@ -155,6 +153,18 @@ def test_host_samples_are_summarised_and_put_on_the_time_axis(make_run: MakeRun)
     # 3.7 busy CPUs of the quota of 4, after an idle start
     assert np.nanmedian(share[edges[:-1] > 20]) == pytest.approx(3.7 / 4, abs=0.03)
     assert np.nanmedian(share[edges[1:] < 7]) == pytest.approx(0.9 / 4, abs=0.05)
+
+
+def test_the_evidence_of_a_slow_host_deviates(make_cluster: MakeRun) -> None:
+    data = valid(build(make_cluster(5, tasks=60, images=6, node2=Trouble(slow=2.0))))
+    readings = {host["host"]: host["readings"] for host in data["evidence"]}
+    assert readings["node2"]["throttled"] == {
+        "value": pytest.approx(0.5, abs=0.05),
+        "peers": pytest.approx(0.01, abs=0.01),
+        "side": "above",
+    }
+    assert readings["node1"]["throttled"]["side"] is None
+    assert "cpu_steal" not in readings["node2"], "it was not measured"
 
 
 def test_images_per_second_add_up_to_the_images(make_run: MakeRun) -> None:
