@@ -7,8 +7,6 @@ import numpy as np
 from job.stragglers.work import Floats
 
 CPU_STAGES = ("decode", "preprocess", "infer", "postprocess")
-WINDOW_S = 10.0
-"""Drift is seen in the medians of so many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class Noise:
     ``model_load_s`` (docs/performance.md, a warm start on ``lab-yarn``; 0.1 to 0.5 for the model).
     """
 
-    cpu_s: float = 0.3
+    cpu_s: float = 0.6
     shares: tuple[float, float, float, float] = (0.09, 0.04, 0.77, 0.10)
     bytes_median: float = 120e3
     bytes_spread: float = 0.3
@@ -82,6 +80,9 @@ class Noise:
     executor_s: float = 4.0
     model_load_s: float = 0.4
     start_spread: float = 0.15
+
+
+USUAL = Noise()
 
 
 def ar1(

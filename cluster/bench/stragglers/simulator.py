@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from cluster.bench.stragglers.capacity import Capacity, Cluster, Draws, capacity
 from cluster.bench.stragglers.faults import Fault, HostTruth
-from cluster.bench.stragglers.noise import CPU_STAGES, Noise
+from cluster.bench.stragglers.noise import CPU_STAGES, USUAL, Noise
 from cluster.bench.stragglers.record import Start, run_record
 from cluster.bench.stragglers.rows import EPOCH, Launch, done, timings
 from cluster.bench.stragglers.samples import host_samples
@@ -61,7 +61,7 @@ def simulate(
     *,
     images: int,
     faults: Sequence[Fault] = (),
-    noise: Noise = Noise(),  # noqa: B008  (it cannot change)
+    noise: Noise = USUAL,
     seed: int = 0,
 ) -> Trial:
     """Run so many IMAGES on CLUSTER with FAULTS; the same for the same SEED.
