@@ -134,20 +134,24 @@ class Draws:
     def of(
         cls, cluster: Cluster, seconds: int, *, noise: Noise, random: np.random.Generator
     ) -> "Draws":
-        """Draw them for so many SECONDS."""
-        shape = (cluster.hosts, seconds)
-        spread = np.exp(noise.host_spread * random.standard_normal(cluster.hosts))
-        drift = ar1(shape, noise.drift, noise.drift_s, random)
-        shared = ar1((1, seconds), noise.shared_drift, noise.drift_s, random)
-        stands = random.random(shape) < 1 / noise.hiccup_every_s
-        length = np.minimum(1.0, random.exponential(noise.hiccup_s, shape))
+        """Draw them for so many SECONDS; for more, they are the same before."""
+        hosts = cluster.hosts
+        # A generator for each: how long one draws does not disturb the others.
+        each = iter(random.spawn(8))
+        spread = np.exp(noise.host_spread * next(each).standard_normal(hosts))
+        drift = ar1(hosts, seconds, spread=noise.drift, lasts_s=noise.drift_s, random=next(each))
+        shared = ar1(
+            1, seconds, spread=noise.shared_drift, lasts_s=noise.drift_s, random=next(each)
+        )
+        chance = next(each).random((seconds, hosts)).T
+        length = np.minimum(1.0, next(each).exponential(noise.hiccup_s, (seconds, hosts)).T)
         return cls(
             spread=spread,
             useful=spread[:, np.newaxis] * np.exp(drift + shared if cluster.lab else drift),
-            hiccups=np.where(stands, length, 0.0),
-            beats=random.integers(0, noise.heartbeat_s, cluster.hosts),
-            neighbour=np.exp(NEIGHBOUR_SPREAD * random.standard_normal(seconds)),
-            thrashing=random.gamma(THRASHING_SHAPE, 1 / THRASHING_SHAPE, seconds),
+            hiccups=np.where(chance < 1 / noise.hiccup_every_s, length, 0.0),
+            beats=next(each).integers(0, noise.heartbeat_s, hosts),
+            neighbour=np.exp(NEIGHBOUR_SPREAD * next(each).standard_normal(seconds)),
+            thrashing=next(each).gamma(THRASHING_SHAPE, 1 / THRASHING_SHAPE, seconds),
         )
 
 

@@ -68,15 +68,11 @@ def fit_noise(timings: pa.Table, samples: pa.Table) -> Noise:
 
 
 def _warmup(timings: pa.Table) -> float:
-    """How much longer the first inference of a lane takes, be it of a calibration image."""
-    infer = numbers(timings, "infer_ms")
-    first = ~warm(timings)
-    ratios: list[float] = []
-    for own in groups(timings, "host").values():
-        usual = infer[own][~first[own]]
-        if len(usual):
-            ratios += (infer[own][first[own]] / np.median(usual)).tolist()
-    return float(np.median(ratios)) if ratios else USUAL.warmup
+    """How much longer the first inference of a lane takes, beside the image's other stages."""
+    others = sum(numbers(timings, f"{name}_ms") for name in CPU_STAGES if name != "infer")
+    relative = numbers(timings, "infer_ms") / others
+    usual = warm(timings)
+    return float(np.nanmedian(relative[~usual]) / np.nanmedian(relative[usual]))
 
 
 def _images(rows: pa.Table, stages: Floats) -> Fields:
@@ -213,7 +209,7 @@ def _hosts(rows: pa.Table, samples: pa.Table, noise: Noise) -> Fields:
     found: Fields = {"host_spread": float(np.std(costs, ddof=1))} if len(costs) > 2 else {}
     if daemons:
         found["daemon_cpus"] = max(0.0, float(np.mean(daemons)))
-    if deficits:
+    if len(deficits) >= 10:
         # An exponential's rest is like the whole, and so many more are shorter.
         found["hiccup_s"] = length = float(np.mean(deficits))
         found["hiccup_every_s"] = seconds / len(deficits) * float(np.exp(-HICCUP / length))

@@ -41,6 +41,8 @@ def measure(*, trials: int, seed: int, processes: int, tell: Callable[[str], Non
         {"judge": name, "figure": figure, **vars(found)}
         for name, outcomes in by_judge.items()
         for figure, found in figures(outcomes).items()
+        # Others' rules name no causes.
+        if name == OURS or figure not in ("cause_macro_f1", "freeze_recall")
     ]
     return Result(
         bench="stragglers",
@@ -63,28 +65,27 @@ def judge(spec: Spec, noise: Noise) -> dict[str, Outcome]:
 
 
 def by_kind(by_judge: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
-    """Of the hosts that a kind of fault alone slows clearly down, the share that each judge finds.
+    """Of the hosts that one kind of fault alone slows clearly, the share each judge calls slow.
 
-    ``named`` is the share whose cause ours names; it is all there is of cold and skew, which slow
-    no host down.
+    Cold and skew slow none down: to call those hosts slow is wrong. ``named`` is the share whose
+    cause ours names.
     """
-    found: dict[str, dict[str, list[bool]]] = {}
+    columns: dict[str, dict[str, list[bool]]] = {}
     for name, outcomes in by_judge.items():
         for host in (host for each in outcomes for host in each.hosts if len(host.kinds) == 1):
-            kind = host.kinds[0]
-            if host.factor < CLEARLY_SLOW and kind not in ("cold", "skew"):
-                continue
-            columns = found.setdefault(kind, {})
-            columns.setdefault(name, []).append(host.slow)
-            if name == OURS:
-                columns.setdefault("named", []).append(host.said == kind)
+            (kind,) = host.kinds
+            if host.factor >= CLEARLY_SLOW or kind in ("cold", "skew"):
+                found = columns.setdefault(kind, {})
+                found.setdefault(name, []).append(host.slow)
+                if name == OURS:
+                    found.setdefault("named", []).append(host.said == kind)
     return [
         {
             "kind": kind,
-            "hosts": len(columns[OURS]),
-            **{name: sum(flags) / len(flags) for name, flags in columns.items()},
+            "hosts": len(found[OURS]),
+            **{name: sum(flags) / len(flags) for name, flags in found.items()},
         }
-        for kind, columns in sorted(found.items())
+        for kind, found in sorted(columns.items())
     ]
 
 

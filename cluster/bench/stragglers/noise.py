@@ -86,12 +86,15 @@ USUAL = Noise()
 
 
 def ar1(
-    shape: tuple[int, ...], spread: float, seconds: float, random: np.random.Generator
+    series: int, seconds: int, *, spread: float, lasts_s: float, random: np.random.Generator
 ) -> Floats:
-    """Stationary first-order autoregressions along the last axis, a step a second."""
-    kept = np.exp(-1 / seconds)
-    steps = random.standard_normal(shape) * spread
-    steps[..., 1:] *= np.sqrt(1 - kept**2)
-    for at in range(1, shape[-1]):
-        steps[..., at] += kept * steps[..., at - 1]
-    return steps
+    """Stationary first-order autoregressions [series, seconds].
+
+    For more seconds they go on, and are the same before.
+    """
+    kept = np.exp(-1 / lasts_s)
+    steps = spread * random.standard_normal((seconds, series))
+    steps[1:] *= np.sqrt(1 - kept**2)
+    for at in range(1, seconds):
+        steps[at] += kept * steps[at - 1]
+    return np.ascontiguousarray(steps.T)

@@ -119,7 +119,7 @@ def timings(
     noise: Noise,
     random: np.random.Generator,
 ) -> tuple[pa.Table, Floats]:
-    """The timing rows, and when each row's bytes came [rows, 2]: from then, until then."""
+    """The timing rows, and when each one's bytes were there [rows]."""
     took = ran.ended - ran.began
     cost = ran.cpu_s.sum(axis=1)
     before = np.where(ran.position > 0, np.roll(ran.ended, 1), ran.began)
@@ -141,7 +141,6 @@ def timings(
     free = np.where(ran.position >= FETCHERS, _earlier(ran.fetched, FETCHERS), ran.at)
     started = np.fmax(started, free)
     fetch = np.fmax(usual, ran.fetched - started)
-    fetched = started + fetch
     # The thread that writes rows is the one that waits for the next image's bytes.
     idle = np.where(ran.last, 0.0, np.roll(ran.began, -1) - ran.ended)
     emit = noise.emit_ms / 1e3 * stretch * np.exp(0.3 * random.standard_normal(len(cost))) + idle
@@ -180,7 +179,7 @@ def timings(
         "warmup": ran.warmup,
     }
     fields = [pa.array(columns[field.name]).cast(field.type) for field in TIMING_SCHEMA]
-    return pa.table(fields, schema=TIMING_SCHEMA), np.column_stack((started, fetched))
+    return pa.table(fields, schema=TIMING_SCHEMA), started + fetch
 
 
 def _earlier(values: Floats, images: Indices | int) -> Floats:

@@ -41,7 +41,7 @@ def host_samples(
 ) -> pa.Table:
     """A row for each host and second from the first task to the host's last; none while it froze.
 
-    ``fetched`` [rows, 2] is when each row's bytes came.
+    ``fetched`` [rows] is when each row's bytes were there.
     """
     by_host = np.lexsort((ran.began, ran.host))
     seconds = np.zeros(cluster.hosts, dtype=int)
@@ -51,13 +51,17 @@ def host_samples(
     second = np.arange(len(host)) - np.repeat(np.cumsum(seconds) - seconds, seconds)
 
     def spread(began: Floats, ended: Floats, amounts: Floats) -> Floats:
-        """AMOUNTS [rows] that came evenly between two times, as sums of each second."""
+        """AMOUNTS [rows] that came evenly between two times, as sums of each second.
+
+        Of two rows of a host at the same time the second waits; one without an amount is not there.
+        """
+        chosen = by_host[amounts[by_host] > 0]
         # One line of time for all hosts, one after the other.
-        line = 1e7 * ran.host[by_host]
-        nodes = np.column_stack((began[by_host] + line, ended[by_host] + line)).ravel()
-        sums = np.cumsum(np.column_stack((np.zeros(len(line)), amounts[by_host])).ravel())
-        nodes = np.maximum.accumulate(nodes)
+        line = 1e7 * ran.host[chosen]
+        nodes = np.column_stack((began[chosen] + line, ended[chosen] + line)).ravel()
+        sums = np.cumsum(np.column_stack((np.zeros(len(line)), amounts[chosen])).ravel())
         at = 1e7 * host + second
+        nodes = np.maximum.accumulate(nodes)
         return np.asarray(np.interp(at + 1, nodes, sums) - np.interp(at, nodes, sums))
 
     def of(values: Floats) -> Floats:
@@ -69,10 +73,17 @@ def host_samples(
 
     busy = np.minimum(1.0, spread(ran.began, ran.ended, ran.ended - ran.began))
     images = spread(ran.began, ran.ended, np.ones(len(ran.host)))
-    megabytes = work.bytes_in[ran.image] / 1e6
-    remote, came = work.remote[ran.image], fetched.T
-    received = spread(came[0], came[1], np.where(remote, megabytes, 0.0))
-    read = spread(came[0], came[1], np.where(remote, 0.0, megabytes))
+    sizes = work.bytes_in[ran.image].astype(float)
+    remote = work.remote[ran.image]
+    now = ran.host, np.minimum(fetched.astype(int), given.link.shape[1] - 1)
+    came = {
+        "link": np.where(remote, sizes, 0.0),
+        "disk": np.where(remote, 0.0, sizes),
+    }
+    received, read = (
+        spread(fetched - amounts / getattr(given, name)[now], fetched, amounts) / 1e6
+        for name, amounts in came.items()
+    )
     reading = np.minimum(1.0, read / of(given.disk) * 1e6)
 
     running = 1 - of(given.blocked)

@@ -1,16 +1,15 @@
 """How right judgements are, as figures with the number they rest on and a 95 % interval."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from cluster.bench.stragglers.faults import CLEAN
 from cluster.bench.stragglers.judging import HostJudgement, Judgement
 from cluster.bench.stragglers.simulator import Trial
+from job.stragglers.work import Floats
 
 CAUSES = ("cpu-quota", "cpu-neighbour", "link", "memory", "disk", "skew", "cold", CLEAN)
 UNTOLD = "cannot tell"
@@ -23,7 +22,7 @@ BARELY_SLOW = (1.10, 1.20)
 Z = 1.959964
 DRAWS = 1000
 
-T = TypeVar("T")
+_CAUSE = {name: at for at, name in enumerate(CAUSES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,18 +139,14 @@ def figures(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Figure]:
             host.slow for host in hosts if BARELY_SLOW[0] <= host.factor <= BARELY_SLOW[1]
         ),
         "cause_macro_f1": bootstrap(
-            [each.causes for each in outcomes if each.causes],
-            lambda drawn: macro_f1([pair for pairs in drawn for pair in pairs]),
-            random,
+            [confusion(each.causes) for each in outcomes if each.causes], macro_f1, random
         ),
         "false_alarms_per_100": _share(alarms, scale=100),
-        "slowdown_error_median": bootstrap(errors, lambda drawn: float(np.median(drawn)), random),
-        "slowdown_error_p90": bootstrap(
-            errors, lambda drawn: float(np.percentile(drawn, 90)), random
-        ),
+        "slowdown_error_median": bootstrap(errors, _median, random),
+        "slowdown_error_p90": bootstrap(errors, _p90, random),
         "onset_error_s": bootstrap(
             [host.onset_s for host in hosts if host.onset_s is not None],
-            lambda drawn: float(np.median(drawn)),
+            _median,
             random,
         ),
         "freeze_recall": _share(
@@ -161,17 +156,20 @@ def figures(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Figure]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def macro_f1(pairs: Iterable[tuple[str, str]]) -> float:
-    """Mean F1 over the causes that are true of any of PAIRS (true, said)."""
-    counted = Counter(pairs)
-    true, said = Counter[str](), Counter[str]()
-    for (cause, named), times in counted.items():
-        true[cause] += times
-        said[named] += times
-    scores = [
-        2 * counted[cause, cause] / (true[cause] + said[cause]) for cause in CAUSES if true[cause]
-    ]
-    return sum(scores) / len(scores) if scores else math.nan
+def confusion(pairs: Iterable[tuple[str, str]]) -> Floats:
+    """How often each cause was true and said [CAUSES, CAUSES and all else], from (true, said)."""
+    counted = np.zeros((len(CAUSES), len(CAUSES) + 1))
+    for true, said in pairs:
+        counted[_CAUSE[true], _CAUSE.get(said, -1)] += 1
+    return counted
+
+
+def macro_f1(confusions: Floats) -> float:
+    """Mean F1 over the causes that are ever true, of confusions [trials, CAUSES, said]."""
+    counted = confusions.sum(axis=0)
+    true, said = counted.sum(axis=1), counted.sum(axis=0)[:-1]
+    there = true > 0
+    return float((2 * counted.diagonal()[there] / (true + said)[there]).mean())
 
 
 def proportion(count: int, of: int, *, scale: float = 1.0) -> Figure | None:
@@ -190,17 +188,19 @@ def proportion(count: int, of: int, *, scale: float = 1.0) -> Figure | None:
 
 
 def bootstrap(
-    values: Sequence[T], statistic: Callable[[Sequence[T]], float], random: np.random.Generator
+    values: Sequence[float] | Sequence[Floats],
+    statistic: Callable[[Floats], float],
+    random: np.random.Generator,
 ) -> Figure | None:
     """STATISTIC of VALUES with the percentile interval of its bootstrap; None of none."""
     if not values:
         return None
+    all_of = np.asarray(values, dtype=float)
     drawn = [
-        statistic([values[at] for at in random.integers(len(values), size=len(values))])
-        for _ in range(DRAWS)
+        statistic(all_of[draw]) for draw in random.integers(len(all_of), size=(DRAWS, len(all_of)))
     ]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Figure(value=statistic(values), low=float(low), high=float(high), of=len(values))
+    return Figure(value=statistic(all_of), low=float(low), high=float(high), of=len(all_of))
 
 
 def _share(flags: Iterable[bool], *, scale: float = 1.0) -> Figure | None:
@@ -210,3 +210,11 @@ def _share(flags: Iterable[bool], *, scale: float = 1.0) -> Figure | None:
 
 def _said(judged: HostJudgement) -> str:
     return judged.cause or (UNTOLD if judged.slow else CLEAN)
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values))
+
+
+def _p90(values: Floats) -> float:
+    return float(np.percentile(values, 90))

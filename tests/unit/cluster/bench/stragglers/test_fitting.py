@@ -1,0 +1,61 @@
+import dataclasses
+
+import pytest
+
+from cluster.bench.stragglers.capacity import Cluster
+from cluster.bench.stragglers.fitting import fit_noise
+from cluster.bench.stragglers.noise import USUAL
+from cluster.bench.stragglers.simulator import simulate
+from job.errors import UsageError
+
+OTHER = dataclasses.replace(
+    USUAL,
+    cpu_s=0.2,
+    shares=(0.2, 0.1, 0.5, 0.2),
+    bytes_median=60e3,
+    pixels_power=0.7,
+    detections_mean=4.0,
+    detections_weight=0.3,
+    unexplained=0.2,
+    tail_share=0.03,
+    stage_spread=0.1,
+    drift=0.1,
+    shared_drift=0.2,
+    drift_s=30.0,
+    host_spread=0.1,
+    daemon_cpus=0.15,
+    warmup=4.0,
+    remote_share=0.8,
+)
+# Of what a run tells little, little is asked: a few drifts, a few hosts.
+WITHIN = {
+    **dict.fromkeys(
+        ("cpu_s", "bytes_median", "pixels_power", "detections_mean", "detections_weight"), 0.1
+    ),
+    **dict.fromkeys(("stage_spread", "daemon_cpus", "remote_share"), 0.1),
+    **dict.fromkeys(("unexplained", "warmup"), 0.25),
+    **dict.fromkeys(("drift", "shared_drift", "host_spread"), 0.45),
+}
+
+
+@pytest.mark.parametrize("noise", [USUAL, OTHER])
+def test_what_a_run_was_drawn_from_is_found(noise: object) -> None:
+    run = simulate(Cluster(hosts=8), images=8000, noise=noise, seed=2).run  # type: ignore[arg-type]
+    found = dataclasses.asdict(fit_noise(run.timings, run.samples))
+    for name, within in WITHIN.items():
+        assert found[name] == pytest.approx(getattr(noise, name), rel=within), name
+    assert found["shares"] == pytest.approx(noise.shares, abs=0.01)  # type: ignore[attr-defined]
+    assert 0.3 < found["tail_share"] / noise.tail_share < 3  # type: ignore[attr-defined]
+
+
+def test_what_a_run_cannot_tell_stays() -> None:
+    run = simulate(Cluster(hosts=2), images=60, noise=OTHER, seed=2).run
+    found = fit_noise(run.timings, run.samples)
+    for name in ("host_spread", "drift", "hiccup_s", "link_mbs", "drain_images", "probe_error"):
+        assert getattr(found, name) == getattr(USUAL, name), name
+
+
+def test_too_short_a_run_is_refused() -> None:
+    run = simulate(Cluster(hosts=2), images=20).run
+    with pytest.raises(UsageError, match="30 images"):
+        fit_noise(run.timings, run.samples)
