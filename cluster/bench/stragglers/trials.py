@@ -6,7 +6,7 @@ Kinds of fault and factors go by turns; cluster, beginning and length are drawn 
 | --- | --- |
 | hosts | 2, 3, 5, 20 or 100; of 35 trials one has 1,000, of 175 one has 5,000 |
 | speeds | alike or 1:2:4; of cgroups in a lab (1 CPU; 1/4, 1/2, 1) or machines (4 CPUs; 1, 2, 4) |
-| images | 60 or 200 a host; 60 of more than 100 hosts |
+| images | 60 or 200 a host and mean CPU of a host; 60 a host of more than 100 hosts |
 | faults | each kind alone, two on one host, one on each of two hosts (of 5 or more), none: twice, |
 |        | once of them on 1:2:4 |
 | factor | 1.15, 1.3, 1.5, 2, 3, 4; of cold and skew 2, 3, 4; a freeze lasts 3 to 10 s |
@@ -34,7 +34,7 @@ CLUSTERS = (
     ((4.0,), False),
     ((1.0, 2.0, 4.0), False),
 )
-IMAGES_PER_HOST = (60, 200)
+IMAGES = (60, 200)
 FACTORS = (1.15, 1.3, 1.5, 2.0, 3.0, 4.0)
 START_FACTORS = (2.0, 3.0, 4.0)
 FROM_START = ("cold", "skew")
@@ -80,17 +80,17 @@ def specs(
         random = np.random.default_rng([seed, number, tuning])
         turn = TURNS[number % len(TURNS)]
         cluster = _cluster(number, turn, random)
-        per_host = (
-            IMAGES_PER_HOST[0] if cluster.hosts > SIZES[-1] else random.choice(IMAGES_PER_HOST)
-        )
-        images = int(per_host) * cluster.hosts
+        images = IMAGES[0] * cluster.hosts
+        if cluster.hosts <= SIZES[-1]:
+            mean_cpus = max(1.0, float(cluster.quota.mean()))
+            images = int(random.choice(IMAGES) * cluster.hosts * mean_cpus)
         yield Spec(
             cluster=cluster,
             images=images,
             faults=_faults(
                 turn,
                 cluster.hosts,
-                round_=number // len(TURNS),
+                factor_turn=number // len(TURNS) + number % len(TURNS),
                 seconds=cluster.ideal_s(images, noise),
                 random=random,
             ),
@@ -108,7 +108,7 @@ def _cluster(number: int, turn: str, random: np.random.Generator) -> Cluster:
 
 
 def _faults(
-    turn: str, hosts: int, *, round_: int, seconds: float, random: np.random.Generator
+    turn: str, hosts: int, *, factor_turn: int, seconds: float, random: np.random.Generator
 ) -> tuple[Fault, ...]:
     if turn in (NONE, NONE_UNEVEN):
         return ()
@@ -126,9 +126,9 @@ def _faults(
             last = since + int(random.integers(FREEZE_S[0], FREEZE_S[1] + 1))
             found.append(Fault(kind=kind, host=host, since=since, until=last))
         elif kind in FROM_START:
-            factor = START_FACTORS[round_ % len(START_FACTORS)]
+            factor = START_FACTORS[factor_turn % len(START_FACTORS)]
             found.append(Fault(kind=kind, host=host, factor=factor))
         else:
-            factor = FACTORS[round_ % len(FACTORS)]
+            factor = FACTORS[factor_turn % len(FACTORS)]
             found.append(Fault(kind=kind, host=host, factor=factor, since=since, until=until))
     return tuple(found)
