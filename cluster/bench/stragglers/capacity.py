@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cluster.bench.stragglers.faults import Fault
 from cluster.bench.stragglers.noise import CPU_STAGES, Noise, ar1
+from job.engines.native import FETCHERS, SPARE_LANES
 from job.host import threads_for
 from job.stragglers.work import Floats
 
@@ -72,6 +73,11 @@ class Cluster:
     def streams(self) -> npt.NDArray[np.int64]:
         """Images [hosts] that the network computes at the same time."""
         return np.asarray(np.maximum(1, self.threads // 2))
+
+    @property
+    def under_way(self) -> npt.NDArray[np.int64]:
+        """Images [hosts] between the first byte asked for and the last stage's end, at most."""
+        return np.asarray(FETCHERS + 1 + 2 * (self.streams + SPARE_LANES))
 
     def demand(self, noise: Noise) -> Floats:
         """Threads [hosts] that want a CPU while there is work.

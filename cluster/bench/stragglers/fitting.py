@@ -21,6 +21,9 @@ TAIL_FROM = 4.0
 HICCUP = 0.3
 """A host stood still in a second if it computed by so much less than it usually does."""
 
+LOUD = 0.02
+"""Something else waited in a second in which a pressure is above this."""
+
 MAD = 1.4826
 """A normal distribution's spread over its median absolute deviation."""
 
@@ -64,6 +67,7 @@ def fit_noise(timings: pa.Table, samples: pa.Table) -> Noise:
         **_spreads(rows, stages, residuals, hosts, found),
         **_drifts(rows, residuals, hosts),
         **_hosts(rows, samples, found),
+        **_pressures(samples),
     )
 
 
@@ -133,7 +137,7 @@ def _spreads(
     bound = TAIL_FROM * both
     excess = residuals[residuals > bound] - bound
     tail_log = float(excess.mean()) if len(excess) else USUAL.tail_log
-    # An exponential's rest is like the whole, and so many more are below the bound.
+    # The rest of an exponential is like the whole: by that much more are below the bound.
     share = len(excess) / len(residuals) * float(np.exp(bound / tail_log))
     return {
         "stage_spread": stage,
@@ -210,9 +214,32 @@ def _hosts(rows: pa.Table, samples: pa.Table, noise: Noise) -> Fields:
     if daemons:
         found["daemon_cpus"] = max(0.0, float(np.mean(daemons)))
     if len(deficits) >= 10:
-        # An exponential's rest is like the whole, and so many more are shorter.
         found["hiccup_s"] = length = float(np.mean(deficits))
         found["hiccup_every_s"] = seconds / len(deficits) * float(np.exp(-HICCUP / length))
+    return found
+
+
+def _pressures(samples: pa.Table) -> Fields:
+    """How loud pressures are, and what waits for disk and memory beside the job."""
+    found: Fields = {}
+    memory = numbers(samples, "psi_memory")
+    # A wait for memory is one for the disk, too.
+    io = numbers(samples, "psi_io")[~(memory > LOUD)]
+    for name, waits in (("io", io), ("memory", memory)):
+        waited = waits[~np.isnan(waits)]
+        loud = waited[waited > LOUD] - LOUD
+        if len(loud) >= 10:
+            found[f"{name}_wait"] = mean = float(loud.mean())
+            found[f"{name}_share"] = min(1.0, len(loud) / len(waited) * float(np.exp(LOUD / mean)))
+    cpu = numbers(samples, "psi_cpu")
+    cpu[cpu <= 0] = np.nan
+    # From one heartbeat to the next, which are loud themselves.
+    beat = USUAL.heartbeat_s
+    steps = [np.log(cpu[own][beat:] / cpu[own][:-beat]) for own in groups(samples, "host").values()]
+    steady = np.concatenate(steps) if steps else np.empty(0)
+    steady = steady[np.isfinite(steady)]
+    if len(steady) >= 10:
+        found["pressure_spread"] = _spread(steady) / float(np.sqrt(2))
     return found
 
 

@@ -34,6 +34,10 @@ class Noise:
     take of a host beside the job: it makes a host with a quarter of a core 5.3 times slower
     than one with a core, as was measured. They take most of it every ``heartbeat_s``.
 
+    Counters. In ``io_share`` of the seconds something else waits for the disk, for a part with mean
+    ``io_wait``; in ``memory_share`` of them for memory, for ``memory_wait``, as when a file is
+    mapped anew. ``pressure_spread``: of a pressure around what the job makes of it.
+
     Pipeline. ``warmup``: the first image of a lane takes so many times its inference.
     ``drain_images``: what the end of a task costs, in image times (docs/performance.md: 0.65).
     ``task_gap_s``: from a task's end to the next one's start. ``fetch_ms``: to the first byte.
@@ -66,6 +70,12 @@ class Noise:
     hiccup_s: float = 0.4
     daemon_cpus: float = 0.075
     heartbeat_s: int = 3
+
+    io_share: float = 0.05
+    io_wait: float = 0.15
+    memory_share: float = 0.02
+    memory_wait: float = 0.05
+    pressure_spread: float = 0.2
 
     warmup: float = 2.0
     drain_images: float = 0.65

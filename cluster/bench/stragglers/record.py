@@ -67,12 +67,12 @@ def run_record(
     last = {launch.host: launch for launch in launches}
     for host in sorted(first):
         name, loaded_at = cluster.names[host], EPOCH + first[host].at
-        began, ended = EPOCH + first[host].ended[0], EPOCH + last[host].ended[-1]
+        began, ended = EPOCH + first[host].times.ended[0], EPOCH + last[host].times.ended[-1]
         phases.append(
             phase("first_image", loaded_at, began, host=name, worker_pid=worker_pid(host))
         )
         phases.append(phase("steady", began, ended, host=name))
-    ended_at = max(EPOCH + launch.ended[-1] for launch in last.values())
+    ended_at = max(EPOCH + launch.times.ended[-1] for launch in last.values())
     phases.append(phase("write", ended_at, ended_at + WRITE_S))
     images = sum(len(launch.images) - launch.calibrations for launch in launches)
     began_at = submitted_at - SUBMIT_S

@@ -1,8 +1,7 @@
 """Timing rows of simulated tasks: what the worker's clocks and counters would have said."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import pyarrow as pa
 from cluster.bench.stragglers.capacity import Capacity, Cluster
 from cluster.bench.stragglers.noise import CPU_STAGES, Noise
 from cluster.bench.stragglers.workload import Workload
-from job.engines.native import FETCHERS, SPARE_LANES
+from job.engines.native import FETCHERS
 from job.schemas import TIMING_SCHEMA
 from job.stragglers.work import Floats
 
@@ -26,13 +25,23 @@ SMEARED = 0.8
 DELAY_SPREAD = 0.15
 
 
-@dataclass(kw_only=True)
-class Launch:
-    """A task on a host: its ``images`` and their ``cpu_s`` [images, 4] there.
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """When images [images] were computed, in s after the first task's start.
 
-    ``at`` is when it can begin with them, in s after the first task's start; ``began``, ``ended``
-    [images] when they were computed; ``fetched`` [images] when their bytes were there, None where
-    that was long before. The first ``calibrations`` and ``warmups`` images are such.
+    ``fetched``: when their bytes were there; None where that was long before.
+    """
+
+    began: Floats
+    ended: Floats
+    fetched: Floats | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A task on a host: its ``images``, their ``cpu_s`` [images, 4] there, and their ``times``.
+
+    ``at`` is when it could begin with them. The first ``calibrations`` and ``warmups`` are such.
     """
 
     host: int
@@ -42,18 +51,12 @@ class Launch:
     calibrations: int
     warmups: int
     cpu_s: Floats
-    began: Floats = field(default_factory=lambda: np.empty(0))
-    ended: Floats = field(default_factory=lambda: np.empty(0))
-    fetched: Floats | None = None
-
-    def anew(self) -> "Launch":
-        """The same task, not yet worked on."""
-        return dataclasses.replace(self, began=np.empty(0), ended=np.empty(0), fetched=None)
+    times: Times
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """All images of all tasks in launch order; each field [images], times as in ``Launch``.
+    """All images of all tasks in launch order; each field [images], times as in ``Times``.
 
     ``fetched`` is NaN where the bytes were there long before.
     """
@@ -86,9 +89,7 @@ def done(launches: Sequence[Launch]) -> Done:
     def of_task(name: str) -> npt.NDArray[np.int64]:
         return np.repeat(np.array([getattr(launch, name) for launch in launches]), sizes)
 
-    def of_image(name: str) -> Floats:
-        return np.concatenate([getattr(launch, name) for launch in launches])
-
+    times = [launch.times for launch in launches]
     return Done(
         host=of_task("host"),
         task=of_task("number"),
@@ -98,15 +99,15 @@ def done(launches: Sequence[Launch]) -> Done:
         calibration=position < of_task("calibrations"),
         warmup=position < of_task("warmups"),
         at=of_task("at").astype(float),
-        began=of_image("began"),
-        ended=of_image("ended"),
+        began=np.concatenate([each.began for each in times]),
+        ended=np.concatenate([each.ended for each in times]),
         fetched=np.concatenate(
             [
-                np.full(len(launch.images), np.nan) if launch.fetched is None else launch.fetched
-                for launch in launches
+                np.full(len(each.ended), np.nan) if each.fetched is None else each.fetched
+                for each in times
             ]
         ),
-        cpu_s=of_image("cpu_s"),
+        cpu_s=np.concatenate([launch.cpu_s for launch in launches]),
     )
 
 
@@ -132,7 +133,7 @@ def timings(
     stages = ran.cpu_s * stretch[:, np.newaxis] * jitter
     stages[:, CPU_STAGES.index("infer")] /= threads / streams
 
-    window = FETCHERS + 1 + 2 * (streams + SPARE_LANES)
+    window = cluster.under_way[ran.host]
     started = np.where(ran.position >= window, _earlier(ran.ended, window), ran.at)
     usual = noise.fetch_ms / 1e3 * np.exp(0.3 * random.standard_normal(len(cost))) * stretch
     speed = np.where(work.remote[ran.image], noise.link_mbs, noise.disk_mbs) * 1e6

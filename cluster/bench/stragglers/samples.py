@@ -67,9 +67,12 @@ def host_samples(
     def of(values: Floats) -> Floats:
         return np.asarray(values[host, second])
 
-    def some(share: Floats) -> Floats:
-        """A share of the second that is seldom 0 and never above 1."""
-        return np.asarray(np.clip(share + np.abs(0.01 * random.standard_normal(len(host))), 0, 1))
+    def also(share: Floats, chance: float, mean: float) -> Floats:
+        """A share of each second, as loud as pressures are, and what others add now and then."""
+        there = random.random(len(host)) < chance
+        other = np.where(there, random.exponential(mean, len(host)), 0.0)
+        own = share * np.exp(noise.pressure_spread * random.standard_normal(len(host)))
+        return np.asarray(np.minimum(1.0, own + other))
 
     busy = np.minimum(1.0, spread(ran.began, ran.ended, ran.ended - ran.began))
     images = spread(ran.began, ran.ended, np.ones(len(ran.host)))
@@ -91,7 +94,8 @@ def host_samples(
     held = of(given.held) * running * busy**2
     short = np.clip(cluster.demand(noise)[host] - of(given.cpus), 0, 1)
     thrashing = of(given.thrashing) * busy
-    faults = random.poisson(0.05 + FAULTS_PER_S * thrashing).astype(float)
+    waiting = also(0.9 * thrashing, noise.memory_share, noise.memory_wait)
+    faults = random.poisson(FAULTS_PER_S * waiting).astype(float)
     swap_in = faults * FAULT_MB
     swap_out = 0.7 * swap_in
     beat = HEARTBEAT_MBS * random.exponential(1.0, (2, len(host)))
@@ -103,9 +107,9 @@ def host_samples(
         "cpu_steal": np.zeros(len(host)),
         # As the sampler reckons it: of the CPUs that were asked for.
         "throttled": np.minimum(1.0, held / np.maximum(1.0, held + cpu_busy)),
-        "psi_cpu": some(busy * running * (0.1 + 0.8 * short)),
-        "psi_io": some(np.maximum(reading, 0.9 * thrashing)),
-        "psi_memory": np.clip(0.9 * thrashing, 0, 1),
+        "psi_cpu": also(busy * running * (0.1 + 0.8 * short), 0.0, 0.0),
+        "psi_io": also(np.maximum(reading, waiting), noise.io_share, noise.io_wait),
+        "psi_memory": waiting,
         "rss_mb": RESIDENT_MB * (1 - 0.4 * thrashing) + random.standard_normal(len(host)),
         "major_faults": faults,
         "swap_in": swap_in,

@@ -125,19 +125,17 @@ def figures(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Figure]:
     Shares of hosts and trials have Wilson's interval, the others that of a bootstrap, over trials
     for the causes, whose draws SEED fixes.
     """
-    hosts = [host for each in outcomes for host in each.hosts if host.counts]
-    right = sum(host.slow for host in hosts if host.factor >= SLOW_FROM)
-    wrong = sum(each.wrongly_slow for each in outcomes)
-    wrong += sum(host.slow for host in hosts if host.factor < SLOW_FROM)
+    hosts = _hosts(outcomes)
+    alike = [each for each in outcomes if each.even]
     alarms = [bool(each.wrongly_slow) for each in outcomes if each.clean and not each.even]
     errors = [host.error for host in hosts if host.error is not None]
     random = np.random.default_rng(seed)
     found = {
-        "host_precision": proportion(right, right + wrong),
-        "host_recall": _share(host.slow for host in hosts if host.factor >= CLEARLY_SLOW),
-        "host_recall_115": _share(
-            host.slow for host in hosts if BARELY_SLOW[0] <= host.factor <= BARELY_SLOW[1]
-        ),
+        "host_precision": precision(outcomes),
+        "host_recall": recall(outcomes, CLEARLY_SLOW),
+        "host_precision_alike": precision(alike),
+        "host_recall_alike": recall(alike, CLEARLY_SLOW),
+        "host_recall_115": recall(outcomes, *BARELY_SLOW),
         "cause_macro_f1": bootstrap(
             [confusion(each.causes) for each in outcomes if each.causes], macro_f1, random
         ),
@@ -154,6 +152,20 @@ def figures(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Figure]:
         ),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def precision(outcomes: Iterable[Outcome]) -> Figure | None:
+    """Of the hosts called slow, those that truly are."""
+    all_of = list(outcomes)
+    slow = [host.factor >= SLOW_FROM for host in _hosts(all_of) if host.slow]
+    return proportion(sum(slow), len(slow) + sum(each.wrongly_slow for each in all_of))
+
+
+def recall(
+    outcomes: Iterable[Outcome], at_least: float, at_most: float = math.inf
+) -> Figure | None:
+    """Of the hosts with a true factor between two, those called slow."""
+    return _share(host.slow for host in _hosts(outcomes) if at_least <= host.factor <= at_most)
 
 
 def confusion(pairs: Iterable[tuple[str, str]]) -> Floats:
@@ -201,6 +213,10 @@ def bootstrap(
     ]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Figure(value=statistic(all_of), low=float(low), high=float(high), of=len(all_of))
+
+
+def _hosts(outcomes: Iterable[Outcome]) -> list[HostOutcome]:
+    return [host for each in outcomes for host in each.hosts if host.counts]
 
 
 def _share(flags: Iterable[bool], *, scale: float = 1.0) -> Figure | None:

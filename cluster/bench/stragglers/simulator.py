@@ -19,10 +19,10 @@ from cluster.bench.stragglers.capacity import Capacity, Cluster, Draws, capacity
 from cluster.bench.stragglers.faults import Fault, HostTruth
 from cluster.bench.stragglers.noise import CPU_STAGES, USUAL, Noise
 from cluster.bench.stragglers.record import Start, run_record
-from cluster.bench.stragglers.rows import EPOCH, Launch, done, timings
+from cluster.bench.stragglers.rows import EPOCH, Indices, Launch, Times, done, timings
 from cluster.bench.stragglers.samples import host_samples
-from cluster.bench.stragglers.workload import CLIP_FRAMES, Workload, unexplained, workload
-from job.engines.native import FETCHERS, SPARE_LANES
+from cluster.bench.stragglers.workload import Workload, unexplained, workload
+from job.engines.native import SPARE_LANES
 from job.host import HostFacts
 from job.planner import Plan, calibration, expected_speeds, plan
 from job.stragglers.work import Floats
@@ -77,7 +77,7 @@ def simulate(
     facts = _facts(cluster)
     work = workload(images, faults=faults, noise=noise, random=_random(seed, 0))
     order = plan(work.refs, slots=1, engine="native", speeds=expected_speeds(facts, {}))
-    seconds = _horizon(cluster, work, faults, noise)
+    seconds = _horizon(cluster, work, order, faults, noise)
     draws = Draws.of(cluster, seconds, noise=noise, random=_random(seed, 1))
     start = Start.of(cluster.hosts, faults, noise=noise, random=_random(seed, 2))
     hosts = _Hosts(cluster, work, noise=noise, draws=draws, faults=faults)
@@ -141,28 +141,27 @@ class _Hosts:
             if fault.kind in self._bytes
         }
         self._fetch_s = noise.fetch_ms / 1e3
-        # So many images are between the first byte asked for and the last stage's end.
-        self._under_way = FETCHERS + 1 + 2 * (cluster.streams + SPARE_LANES)
 
-    def work_on(self, launch: Launch) -> None:
-        """Fill in when LAUNCH's images were fetched, and began and ended to be computed."""
-        cost = launch.cpu_s.sum(axis=1)
-        clock = self._cpu[launch.host]
-        fetched = np.full(len(cost), launch.at + self._fetch_s)
-        ended = self._queue(clock, fetched, cost)
-        if launch.host in self._slowed:
-            window = self._under_way[launch.host]
-            asked = np.full(len(cost), launch.at)
+    def times(self, host: int, at: float, images: Indices, cpu_s: Floats) -> Times:
+        """When a host does a task of IMAGES that cost CPU_S [images, 4], from a time AT on."""
+        cost = cpu_s.sum(axis=1)
+        clock = self._cpu[host]
+        released = np.full(len(cost), at + self._fetch_s)
+        ended = self._queue(clock, released, cost)
+        fetched = None
+        if host in self._slowed:
+            window = self.cluster.under_way[host]
+            asked = np.full(len(cost), at)
             asked[window:] = ended[:-window]
             came = {
-                name: self._queue(slowed, asked, self._bytes[name][launch.images])
-                for name, slowed in self._slowed[launch.host].items()
+                name: self._queue(slowed, asked, self._bytes[name][images])
+                for name, slowed in self._slowed[host].items()
             }
-            launch.fetched = np.where(self.work.remote[launch.images], came["link"], came["disk"])
-            fetched = np.maximum.accumulate(launch.fetched + self._fetch_s)  # handed on in order
-            ended = self._queue(clock, fetched, cost)
-        launch.ended = ended
-        launch.began = np.maximum(fetched, np.append(launch.at, ended[:-1]))
+            fetched = np.where(self.work.remote[images], came["link"], came["disk"])
+            released = np.maximum.accumulate(fetched + self._fetch_s)  # handed on in order
+            ended = self._queue(clock, released, cost)
+        began = np.maximum(released, np.append(at, ended[:-1]))
+        return Times(began=began, ended=ended, fetched=fetched)
 
     def _queue(self, clock: Floats, released: Floats, amounts: Floats) -> Floats:
         """When each of AMOUNTS [images] is done by a resource that serves one after the other.
@@ -213,7 +212,8 @@ def _launches(
         if calibrations:
             again = unexplained(calibrations, noise, random)
             cpu_s[:calibrations] *= again[:, np.newaxis]
-        launch = Launch(
+        times = hosts.times(host, at, images, cpu_s)
+        yield Launch(
             host=host,
             number=number,
             at=float(at),
@@ -221,11 +221,10 @@ def _launches(
             calibrations=calibrations,
             warmups=warmups,
             cpu_s=cpu_s,
+            times=times,
         )
-        hosts.work_on(launch)
-        yield launch
-        last_s = launch.ended[-1] - launch.began[-1]
-        again_at = launch.ended[-1] + noise.drain_images * last_s + noise.task_gap_s
+        last_s = times.ended[-1] - times.began[-1]
+        again_at = times.ended[-1] + noise.drain_images * last_s + noise.task_gap_s
         heapq.heappush(free, (float(again_at), cluster.hosts + number, host))
 
 
@@ -247,11 +246,10 @@ def _truth(
         until = max((fault.until or math.inf for fault in own), default=math.inf)
         took = would = 0.0
         for launch in (launch for launch in launches if own and launch.host == host):
-            again = launch.anew()
-            healthy.work_on(again)
-            within = (launch.ended > since) & (launch.began < until)
-            took += _each_took(launch)[within].sum()
-            would += _each_took(again)[within].sum()
+            again = healthy.times(host, launch.at, launch.images, launch.cpu_s)
+            within = (launch.times.ended > since) & (launch.times.began < until)
+            took += np.diff(launch.times.ended, prepend=launch.at)[within].sum()
+            would += np.diff(again.ended, prepend=launch.at)[within].sum()
         truth[names[host]] = HostTruth(
             kinds=kinds,
             factor=took / would if would else 1.0,
@@ -260,12 +258,9 @@ def _truth(
     return truth
 
 
-def _each_took(launch: Launch) -> Floats:
-    """Seconds [images] from the end of an image to the end of the next."""
-    return np.diff(launch.ended, prepend=launch.at)
-
-
-def _horizon(cluster: Cluster, work: Workload, faults: Sequence[Fault], noise: Noise) -> int:
+def _horizon(
+    cluster: Cluster, work: Workload, order: Plan, faults: Sequence[Fault], noise: Noise
+) -> int:
     """Seconds within which the run ends; what is beyond would be as its last half minute."""
     speeds = cluster.cpus_for_job(noise)
     still = 0
@@ -276,7 +271,7 @@ def _horizon(cluster: Cluster, work: Workload, faults: Sequence[Fault], noise: N
         elif fault.kind != "skew":
             speeds[fault.host] /= fault.factor
     clip = work.cpu_s[work.costly].sum() / speeds.min()
-    last = CLIP_FRAMES * noise.cpu_s / speeds.min()
+    last = order.images_per_task * noise.cpu_s / speeds.min()
     even = work.cpu_s.sum() / speeds.sum()
     return math.ceil(1.4 * float(even + clip + last)) + still + 30
 

@@ -22,6 +22,9 @@ QUIET = dataclasses.replace(
     shared_drift=0.0,
     hiccup_every_s=1e9,
     start_spread=0.0,
+    io_share=0.0,
+    memory_share=0.0,
+    pressure_spread=0.0,
 )
 
 

@@ -26,6 +26,11 @@ OTHER = dataclasses.replace(
     daemon_cpus=0.15,
     warmup=4.0,
     remote_share=0.8,
+    io_share=0.1,
+    io_wait=0.3,
+    memory_share=0.05,
+    memory_wait=0.1,
+    pressure_spread=0.1,
 )
 # Of what a run tells little, little is asked: a few drifts, a few hosts.
 WITHIN = {
@@ -34,6 +39,9 @@ WITHIN = {
     ),
     **dict.fromkeys(("stage_spread", "daemon_cpus", "remote_share"), 0.1),
     **dict.fromkeys(("unexplained", "warmup"), 0.25),
+    **dict.fromkeys(
+        ("io_share", "io_wait", "memory_wait", "memory_share", "pressure_spread"), 0.35
+    ),
     **dict.fromkeys(("drift", "shared_drift", "host_spread"), 0.45),
 }
 

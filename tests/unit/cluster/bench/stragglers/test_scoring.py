@@ -56,6 +56,15 @@ def test_precision_counts_the_hosts_blamed_and_recall_those_to_blame() -> None:
     assert found["host_recall_115"] == 1.0
 
 
+def test_hosts_declared_alike_are_scored_by_themselves_too() -> None:
+    found = scored(
+        outcome(trial(EVEN, a=slow("link", 2.0)), {"a": said()}),
+        outcome(trial(UNEVEN, a=slow("link", 2.0)), {"b": said()}),
+    )
+    assert (found["host_precision"], found["host_precision_alike"]) == (0.5, 1.0)
+    assert (found["host_recall"], found["host_recall_alike"]) == (0.5, 1.0)
+
+
 def test_recall_at_115_is_of_those_near_it() -> None:
     factors = (1.09, 1.1, 1.15, 1.2, 1.21)
     outcomes = [outcome(trial(a=slow("link", factor)), {}) for factor in factors]
