@@ -18,6 +18,9 @@ WINDOW_S = 10.0
 TAIL_FROM = 4.0
 """An image is of the tail if it costs so many spreads more than it looks."""
 
+MOST_TAIL = 0.1
+"""What is more frequent is no tail, whatever its far end says."""
+
 HICCUP = 0.3
 """A host stood still in a second if it computed by so much less than it usually does."""
 
@@ -72,11 +75,16 @@ def fit_noise(timings: pa.Table, samples: pa.Table) -> Noise:
 
 
 def _warmup(timings: pa.Table) -> float:
-    """How much longer the first inference of a lane takes, beside the image's other stages."""
-    others = sum(numbers(timings, f"{name}_ms") for name in CPU_STAGES if name != "infer")
-    relative = numbers(timings, "infer_ms") / others
-    usual = warm(timings)
-    return float(np.nanmedian(relative[~usual]) / np.nanmedian(relative[usual]))
+    """How much longer the first inference of a lane takes than the host's next ten."""
+    timings = timings.sort_by("started_at")
+    infer, later = numbers(timings, "infer_ms"), warm(timings)
+    ratios = [
+        infer[own][~later[own]] / np.median(infer[own][later[own]][:10])
+        for own in groups(timings, "host").values()
+        if later[own].any()
+    ]
+    first = np.concatenate(ratios)
+    return float(np.nanmedian(first)) if len(first) else USUAL.warmup
 
 
 def _images(rows: pa.Table, stages: Floats) -> Fields:
@@ -143,7 +151,7 @@ def _spreads(
         "stage_spread": stage,
         "unexplained": unexplained,
         "tail_log": tail_log,
-        "tail_share": min(share, 1.0),
+        "tail_share": min(share, MOST_TAIL),
     }
 
 
@@ -232,7 +240,7 @@ def _pressures(samples: pa.Table) -> Fields:
             found[f"{name}_wait"] = mean = float(loud.mean())
             found[f"{name}_share"] = min(1.0, len(loud) / len(waited) * float(np.exp(LOUD / mean)))
     cpu = numbers(samples, "psi_cpu")
-    cpu[cpu <= 0] = np.nan
+    cpu = np.where(cpu > 0, cpu, np.nan)
     # From one heartbeat to the next, which are loud themselves.
     beat = USUAL.heartbeat_s
     steps = [np.log(cpu[own][beat:] / cpu[own][:-beat]) for own in groups(samples, "host").values()]
