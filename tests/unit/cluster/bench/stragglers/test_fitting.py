@@ -1,10 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from cluster.bench.stragglers.capacity import Cluster
 from cluster.bench.stragglers.fitting import fit_noise
-from cluster.bench.stragglers.noise import USUAL
+from cluster.bench.stragglers.noise import USUAL, Noise
 from cluster.bench.stragglers.simulator import simulate
 from job.errors import UsageError
 
@@ -32,7 +33,7 @@ OTHER = dataclasses.replace(
     memory_wait=0.1,
     pressure_spread=0.1,
 )
-# Of what a run tells little, little is asked: of drifts, of hosts, of two first images a host.
+# Of what a run tells little, little is asked.
 WITHIN = {
     **dict.fromkeys(
         ("cpu_s", "bytes_median", "pixels_power", "detections_mean", "detections_weight"), 0.1
@@ -42,18 +43,19 @@ WITHIN = {
     **dict.fromkeys(
         ("io_share", "io_wait", "memory_wait", "memory_share", "pressure_spread"), 0.35
     ),
-    **dict.fromkeys(("drift", "shared_drift", "host_spread"), 0.45),
+    **dict.fromkeys(("drift", "shared_drift", "host_spread"), 0.3),
 }
 
 
 @pytest.mark.parametrize("noise", [USUAL, OTHER])
-def test_what_a_run_was_drawn_from_is_found(noise: object) -> None:
-    run = simulate(Cluster(hosts=8), images=8000, noise=noise, seed=3).run  # type: ignore[arg-type]
-    found = dataclasses.asdict(fit_noise(run.timings, run.samples))
+def test_what_runs_were_drawn_from_is_found(noise: Noise) -> None:
+    runs = [simulate(Cluster(hosts=8), images=8000, noise=noise, seed=n).run for n in range(5)]
+    fits = [fit_noise(run.timings, run.samples) for run in runs]
     for name, within in WITHIN.items():
-        assert found[name] == pytest.approx(getattr(noise, name), rel=within), name
-    assert found["shares"] == pytest.approx(noise.shares, abs=0.01)  # type: ignore[attr-defined]
-    assert 0.3 < found["tail_share"] / noise.tail_share < 3  # type: ignore[attr-defined]
+        found = np.median([getattr(fit, name) for fit in fits])
+        assert found == pytest.approx(getattr(noise, name), rel=within), name
+    assert fits[0].shares == pytest.approx(noise.shares, abs=0.01)
+    assert 0.3 < np.median([fit.tail_share for fit in fits]) / noise.tail_share < 3
 
 
 def test_what_a_run_cannot_tell_stays() -> None:
