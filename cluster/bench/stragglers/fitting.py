@@ -133,26 +133,31 @@ def _spreads(
 ) -> Fields:
     """From one image to the next, so that drift does not count."""
     preprocess, infer = (np.log(stages[:, _OF_STAGE[name]]) for name in ("preprocess", "infer"))
-    order = np.argsort(numbers(rows, "started_at"), kind="stable")
-    ranks = np.empty(len(order), dtype=int)
-    ranks[order] = np.arange(len(order))
-    in_order = [own[np.argsort(ranks[own])] for own in hosts]
+    starts = numbers(rows, "started_at")
+    in_order = [own[np.argsort(starts[own], kind="stable")] for own in hosts]
     # Neither of the two changes with what an image looks like; each of two images has both.
     stage = _spread(np.concatenate([np.diff((infer - preprocess)[own]) for own in in_order])) / 2
     both = _spread(np.concatenate([np.diff(residuals[own]) for own in in_order])) / np.sqrt(2)
     shared = stage**2 * float(np.square(noise.shares).sum())
     unexplained = float(np.sqrt(max(both**2 - shared, 0.0)))
     bound = TAIL_FROM * both
-    excess = residuals[residuals > bound] - bound
+    alone = np.concatenate([residuals[own] - _around(residuals[own]) for own in in_order])
+    excess = alone[alone > bound] - bound
     tail_log = float(excess.mean()) if len(excess) else USUAL.tail_log
     # The rest of an exponential is like the whole: by that much more are below the bound.
-    share = len(excess) / len(residuals) * float(np.exp(bound / tail_log))
+    share = len(excess) / len(alone) * float(np.exp(bound / tail_log))
     return {
         "stage_spread": stage,
         "unexplained": unexplained,
         "tail_log": tail_log,
         "tail_share": min(share, MOST_TAIL),
     }
+
+
+def _around(values: Floats, images: int = 11) -> Floats:
+    """The median of so many IMAGES around each of VALUES, in order."""
+    padded = np.pad(values, images // 2, mode="reflect" if len(values) > images else "edge")
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, images), axis=1))
 
 
 def _drifts(rows: pa.Table, residuals: Floats, hosts: list[npt.NDArray[np.int64]]) -> Fields:
