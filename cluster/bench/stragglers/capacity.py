@@ -199,8 +199,9 @@ def capacity(
             held[host, when] = demand[host] - cpus[host, when]
         elif fault.kind == "cpu-neighbour":
             share = _divided(cluster, noise, host, factor) * draws.neighbour[when]
-            # Outside of the host's own quota, which is no longer reached.
-            held[host, when] = np.where(share < cpus[host, when], 0.0, held[host, when])
+            # Outside of the host's own quota, which is then reached in few of its periods, or none.
+            short = np.maximum(0.0, 1 - share / cpus[host, when])
+            held[host, when] *= np.maximum(0.0, 1 - short / NEIGHBOUR_SPREAD)
             cpus[host, when] = np.minimum(cpus[host, when], share)
             if not cluster.lab:
                 others[host, when] = quota[host] - cpus[host, when] - daemons[host, when]

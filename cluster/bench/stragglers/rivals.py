@@ -87,7 +87,7 @@ def spark(timings: pa.Table) -> set[str]:
         return set()
     took = tasks.seconds / tasks.images
     order = np.argsort(tasks.ended)
-    ended = order[: int(np.ceil(QUANTILE * len(order)))]
+    ended = order[: max(1, int(QUANTILE * len(order)))]
     running = tasks.ended > tasks.ended[ended].max()
     return tasks.hosts(running & (took > MULTIPLIER * np.median(took[ended])))
 
