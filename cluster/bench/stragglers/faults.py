@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 KINDS = ("cpu-quota", "cpu-neighbour", "link", "memory", "disk", "freeze", "cold", "skew")
+AT_START = ("cold", "skew")
+"""Those that are there at the start only, and slow no host down."""
+
 CLEAN = "clean"
 """What is the matter with a host that nothing is the matter with."""
 
@@ -40,7 +43,7 @@ class Fault:
     @property
     def at_start(self) -> bool:
         """There before the first image, as far as an analysis can tell."""
-        return self.since == 0 or self.kind in ("cold", "skew")
+        return self.since == 0 or self.kind in AT_START
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.bench.result import Result
+from cluster.bench.stragglers.faults import AT_START
 from cluster.bench.stragglers.judging import Judge
 from cluster.bench.stragglers.noise import USUAL, Noise
 from cluster.bench.stragglers.ours import ours
@@ -74,7 +75,7 @@ def by_kind(by_judge: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
     for name, outcomes in by_judge.items():
         for host in (host for each in outcomes for host in each.hosts if len(host.kinds) == 1):
             (kind,) = host.kinds
-            if host.factor >= CLEARLY_SLOW or kind in ("cold", "skew"):
+            if host.factor >= CLEARLY_SLOW or kind in AT_START:
                 found = columns.setdefault(kind, {})
                 found.setdefault(name, []).append(host.slow)
                 if name == OURS:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cluster.bench.stragglers.faults import CLEAN
+from cluster.bench.stragglers.faults import AT_START, CLEAN
 from cluster.bench.stragglers.judging import HostJudgement, Judgement
 from cluster.bench.stragglers.simulator import Trial
 from job.stragglers.work import Floats
@@ -43,15 +43,14 @@ class HostOutcome:
 
     @property
     def counts(self) -> bool:
-        """A freeze has no factor, and is apart."""
-        return self.kinds != ("freeze",)
+        """A freeze has no factor, and its host is apart."""
+        return "freeze" not in self.kinds
 
     @property
     def truth(self) -> str | None:
         """The cause to be named; of two, the one that was. None where there was nothing to see."""
-        if self.factor < SLOW_FROM and not {"cold", "skew"} & {*self.kinds}:
-            return None
-        return self.said if self.said in self.kinds else self.kinds[0]
+        there = [kind for kind in self.kinds if kind in AT_START or self.factor >= SLOW_FROM]
+        return self.said if self.said in there else next(iter(there), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +153,10 @@ def figures(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Figure]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def precision(outcomes: Iterable[Outcome]) -> Figure | None:
+def precision(outcomes: Sequence[Outcome]) -> Figure | None:
     """Of the hosts called slow, those that truly are."""
-    all_of = list(outcomes)
-    slow = [host.factor >= SLOW_FROM for host in _hosts(all_of) if host.slow]
-    return proportion(sum(slow), len(slow) + sum(each.wrongly_slow for each in all_of))
+    slow = [host.factor >= SLOW_FROM for host in _hosts(outcomes) if host.slow]
+    return proportion(sum(slow), len(slow) + sum(each.wrongly_slow for each in outcomes))
 
 
 def recall(

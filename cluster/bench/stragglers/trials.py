@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster.bench.stragglers.capacity import Cluster
-from cluster.bench.stragglers.faults import KINDS, Fault
+from cluster.bench.stragglers.faults import AT_START, KINDS, Fault
 from cluster.bench.stragglers.noise import USUAL, Noise
 from cluster.bench.stragglers.simulator import Trial, simulate
 
@@ -37,7 +37,6 @@ CLUSTERS = (
 IMAGES = (60, 200)
 FACTORS = (1.15, 1.3, 1.5, 1.15, 2.0, 3.0, 4.0)
 START_FACTORS = (2.0, 3.0, 4.0)
-FROM_START = ("cold", "skew")
 FREEZE_S = (3, 10)
 # Shares of the run.
 SPANS = ((0.0, None), (0.4, None), (0.3, 0.8))
@@ -125,7 +124,7 @@ def _faults(
             since = int(0.4 * seconds)
             last = since + int(random.integers(FREEZE_S[0], FREEZE_S[1] + 1))
             found.append(Fault(kind=kind, host=host, since=since, until=last))
-        elif kind in FROM_START:
+        elif kind in AT_START:
             factor = START_FACTORS[factor_turn % len(START_FACTORS)]
             found.append(Fault(kind=kind, host=host, factor=factor))
         else:

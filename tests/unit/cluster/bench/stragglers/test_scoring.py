@@ -139,6 +139,9 @@ def test_causes_are_those_of_hosts_with_something_or_said_to_have() -> None:
         ("link", "link"),
     ]
     assert outcome(trial(), {}).causes == [(CLEAN, CLEAN)]
+    # A link too little slowed to be seen, on a host that is cold besides.
+    both = trial(a=HostTruth(kinds=("link", "cold"), factor=1.01))
+    assert outcome(both, {"a": said(cause="link")}).causes == [("cold", "link")]
     assert outcome(trial(), {"a": said(cause="skew")}).causes == [(CLEAN, "skew")]
     assert outcome(trial(a=slow("link", 2.0)), {}).causes == [("link", CLEAN)]
 
