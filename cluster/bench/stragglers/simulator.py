@@ -69,8 +69,10 @@ def simulate(
     What is random about images and hosts depends on the seed alone, not on the faults.
 
     Raises:
-        ValueError: a fault names a host that is not there.
+        ValueError: there is no image, or a fault names a host that is not there.
     """
+    if images < 1:
+        raise ValueError("a run has an image")
     for fault in faults:
         if not 0 <= fault.host < cluster.hosts:
             raise ValueError(f"{fault.kind}: there is no host {fault.host}")

@@ -348,6 +348,15 @@ def test_what_counters_say_of_rows_and_seconds_is_one_account() -> None:
     assert received == pytest.approx(QUIET.remote_share * numbers(rows, "bytes_in").sum(), rel=0.2)
 
 
-def test_a_fault_of_a_host_that_is_not_there_is_refused() -> None:
+def test_what_cannot_be_run_is_refused() -> None:
     with pytest.raises(ValueError, match="no host 3"):
         simulate(LAB, images=10, faults=(Fault(kind="link", host=3),))
+    with pytest.raises(ValueError, match="an image"):
+        simulate(LAB, images=0)
+
+
+def test_hosts_without_work_have_no_rows() -> None:
+    made = simulate(Cluster(hosts=8), images=3, faults=(fault("memory"), fault("skew"))).run
+    assert len(images_of(made)) == 3
+    assert len(set(made.timings["host"].to_pylist())) <= 3
+    assert set(made.samples["host"].to_pylist()) == set(made.timings["host"].to_pylist())
