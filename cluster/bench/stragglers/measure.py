@@ -36,7 +36,9 @@ def measure(*, trials: int, seed: int, processes: int, tell: Callable[[str], Non
     tell(f"Simulating and judging {trials} runs")
     # The largest first, so that none is left alone at the end.
     chosen = sorted(specs(trials, seed=seed), key=lambda spec: -spec.images)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    # Each process has a core.
+    start = multiprocessing.get_context("spawn")
+    with start.Pool(processes, initializer=pa.set_cpu_count, initargs=(1,)) as pool:
         judged = pool.map(functools.partial(judge, noise=USUAL), chosen, chunksize=1)
     by_judge = {name: [each[name] for each in judged] for name in JUDGES}
     rows = [
@@ -61,9 +63,8 @@ def measure(*, trials: int, seed: int, processes: int, tell: Callable[[str], Non
 
 def judge(spec: Spec, noise: Noise) -> dict[str, Outcome]:
     """What each judge makes of one trial."""
-    pa.set_cpu_count(1)  # each process has a core
     trial = spec.simulate(noise)
-    return {name: outcome(trial, judge(trial.run)) for name, judge in JUDGES.items()}
+    return {name: outcome(trial, says(trial.run)) for name, says in JUDGES.items()}
 
 
 def by_kind(by_judge: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
