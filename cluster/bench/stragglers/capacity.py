@@ -21,6 +21,8 @@ COMPUTER_CPUS = 2
 NEIGHBOUR_SPREAD, THRASHING_SHAPE = 0.2, 1.5
 # Beside a neighbour caches are colder; a host that reclaims memory spends CPU on it.
 NEIGHBOUR_LOSS, RECLAIM_LOSS = 0.03, 0.08
+# Of the CPU that a small quota gives the job on average, what a heartbeat leaves it.
+LEFT = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +197,10 @@ def capacity(
         when = slice(fault.since, fault.until)
         image_s = noise.cpu_s / usual[host] * factor
         if fault.kind == "cpu-quota":
-            cpus[host, when] = np.minimum(cpus[host, when], _divided(cluster, noise, host, factor))
+            usually = _divided(cluster, noise, host, factor)
+            # The new quota, of which daemons take as much as ever, but never all.
+            left = np.maximum(LEFT * usually, usually + noise.daemon_cpus - daemons[host, when])
+            cpus[host, when] = np.minimum(cpus[host, when], left)
             held[host, when] = demand[host] - cpus[host, when]
         elif fault.kind == "cpu-neighbour":
             share = _divided(cluster, noise, host, factor) * draws.neighbour[when]
@@ -234,15 +239,12 @@ def _divided(cluster: Cluster, noise: Noise, host: int, factor: float) -> float:
 
 
 def _shares(values: Floats, mean: float) -> Floats:
-    """VALUES in proportion, at most 1 each, with a MEAN below 1."""
-    if mean >= 1 or not len(values):
-        return np.ones(len(values))
-    low, high = 0.0, 1.0
-    while np.minimum(1, values * high).mean() < mean and high < 1e9:
-        high *= 2
-    for _ in range(50):
-        middle = math.sqrt(low * high) if low else high / 2
-        low, high = (
-            (middle, high) if np.minimum(1, values * middle).mean() < mean else (low, middle)
-        )
+    """VALUES in proportion, at most 1 each, with such a MEAN where that is below 1."""
+    low, high = 1e-6, 1e6
+    for _ in range(60 if len(values) else 0):
+        middle = math.sqrt(low * high)
+        if np.minimum(1, values * middle).mean() < mean:
+            low = middle
+        else:
+            high = middle
     return np.minimum(1, values * high)

@@ -175,7 +175,6 @@ def _drifts(rows: pa.Table, residuals: Floats, hosts: list[npt.NDArray[np.int64]
         return {}
     shared = medians.mean(axis=0)
     alone = medians - shared
-    # A median of n images errs by some 1.25 / sqrt(n): half the variance of what is not lasting.
     lasting = _lasting(alone) if len(hosts) > 1 else (0.0, USUAL.drift_s)
     together = _lasting(shared[np.newaxis])
     freedom = len(hosts) / max(1, len(hosts) - 1)

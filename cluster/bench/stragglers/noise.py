@@ -19,8 +19,9 @@ class Noise:
     Images. ``cpu_s``: CPU seconds of a usual image, between those of the shipped model (0.04) and
     of YOLACT-ResNet50 (1.7; docs/performance.md). ``shares``: how they go to decode, preprocess,
     infer and postprocess. ``bytes_median``, ``bytes_spread``: sizes of photos of 550 px
-    (docs/performance.md: 120 kB). ``pixels_median`` follows the size's spread. ``detections_mean``
-    (docs/performance.md: 8.5). ``pixels_power``: decoding grows with this power of the pixels.
+    (docs/performance.md: 120 kB). ``pixels_median``: pixels spread as sizes do.
+    ``detections_mean`` (docs/performance.md: 8.5). ``pixels_power``: decoding grows with this power
+    of the pixels.
     ``detections_weight``: part of a usual image's post-processing that grows with its objects.
     ``unexplained``: spread of cost that no feature tells. ``tail_share`` of the images cost
     e^(exponential with mean ``tail_log``) times more. ``stage_spread``: of one stage's time beside

@@ -40,8 +40,9 @@ def workload(
     They have more pixels and more objects, as many as make them ``factor`` times as costly: their
     inference takes no longer than that of others.
     """
-    size = random.standard_normal(images)
-    pixels = noise.pixels_median * np.exp(noise.bytes_spread * size)
+    size, content = random.standard_normal((2, images))
+    # Half of how sizes of files differ is what is in them.
+    pixels = noise.pixels_median * np.exp(noise.bytes_spread * (size + content) / np.sqrt(2))
     # What an object adds is its part of a usual image's post-processing.
     detections = random.poisson(noise.detections_mean, images).astype(float)
     costly = np.zeros(images, dtype=bool)

@@ -288,7 +288,7 @@ def test_a_link_that_slows_down_midway_is_felt_at_once() -> None:
 def test_two_faults_on_one_host_and_on_two() -> None:
     both = run(LAB, fault("cpu-quota"), fault("link", 3.0))
     assert both.truth[SLOW].kinds == ("cpu-quota", "link")
-    assert both.truth[SLOW].factor == pytest.approx(3, rel=0.1)
+    assert 2.7 < both.truth[SLOW].factor < 3.6  # the link's, and at times the quota's
     assert mean(both.run.timings, "infer_ms", SLOW) > 1.3 * mean(
         run(LAB, fault("link", 3.0)).run.timings, "infer_ms", SLOW
     )
