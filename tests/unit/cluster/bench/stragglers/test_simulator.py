@@ -103,6 +103,8 @@ def test_a_lower_quota_throttles_and_costs_no_more_cpu_time(cluster: Cluster) ->
     assert mean(slowed.samples, "cpu_busy", SLOW) == pytest.approx(
         mean(healthy.samples, "cpu_busy", SLOW) / 2, rel=0.1
     )
+    quota = QUIET.daemon_cpus + (cluster.cpus[0] - QUIET.daemon_cpus) / 2
+    assert numbers(of_host(slowed.samples, SLOW), "cpu_busy").max() < 1.05 * quota
     for column in ("psi_io", "psi_memory", "major_faults"):
         assert mean(slowed.samples, column, SLOW) < 0.1
     # A peer is as it was.
