@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from cluster.bench import scale as scale_bench
 from cluster.bench import startup as startup_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
+from cluster.bench.stragglers import measure as stragglers_bench
 from cluster.cli.output import console, format_option, tell_step
 from cluster.cli.run import DEFAULT_MODEL
 from cluster.errors import ClusterError
@@ -33,6 +35,7 @@ def bench() -> None:
       cluster bench deploy --nodes 1 --nodes 3
       cluster bench startup --lab lab-yarn --runs 3
       cluster bench scale --nodes 1 --nodes 3
+      cluster bench stragglers --trials 120
     """
     # As Ctrl-C: a lab that a bench has made goes with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -167,6 +170,26 @@ def scale(nodes: tuple[int, ...], photos: int, model: str, format_: str, assert_
     """
     result = scale_bench.measure(nodes=nodes, photos=photos, model=model, tell=tell_step)
     _show(result, format_, assert_, tables=scale_bench.tables(result.rows))
+
+
+@bench.command()
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=600, show_default=True, help="Runs to simulate."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="the CPUs",
+    help="So many runs at a time.",
+)
+@format_option
+@assert_option
+def stragglers(trials: int, seed: int, processes: int, format_: str, assert_: bool) -> None:
+    """How right the verdict on stragglers is, on simulated clusters, beside others' rules."""
+    result = stragglers_bench.measure(trials=trials, seed=seed, processes=processes, tell=tell_step)
+    _show(result, format_, assert_, tables=stragglers_bench.tables(result.rows))
 
 
 def _show(

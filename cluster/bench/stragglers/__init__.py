@@ -1,0 +1,1 @@
+"""How right a straggler analysis is, measured on simulated clusters where the truth is known."""
