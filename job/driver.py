@@ -134,6 +134,8 @@ class _Session:
     def _work(self, images: Sequence[ImageRef], processed: set[str]) -> dict[str, Any]:
         todo = [image for image in images if image.image_id not in processed]
         order = self._plan(todo)
+        for reason in (*order.reasons, *self._learned()):
+            self.listener.step(f"Plan: {reason}")
         record = self._describe(order)
         record["counts"] |= {"images": len(images), "resumed": len(processed)}
         self.run.write(record)

@@ -149,7 +149,7 @@ def run(
             for name in NOT_WITH_RESUME:
                 if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
                     option = name.rstrip("_").replace("_", "-")
-                    raise UsageError(f"--{option} goes not with --resume: run.json has it")
+                    raise UsageError(f"--{option} cannot be given with --resume: run.json has it")
             path = resume_.absolute()
             result = _resume(ctx.obj, path, listener, here=here)
         elif attach is not None:

@@ -46,7 +46,9 @@ def print_run(
 def print_comparison(console: Console, changes: Mapping[str, Any]) -> None:
     """Print what ``job.report.compare`` gives: hosts, stages and settings side by side."""
     first, second = (Path(run["run"]).name for run in changes["runs"])
-    hosts = _side_by_side("host", first, second, "images/s", "time per image", "95 % interval")
+    hosts = _side_by_side(
+        "host", first, second, "images/s at work", "time per image", "95 % interval"
+    )
     for host in changes["hosts"]:
         factor = "-" if host["factor"] is None else f"{host['factor']:.2f}x"
         interval = "-" if host["low"] is None else f"{host['low']:.2f} to {host['high']:.2f}"

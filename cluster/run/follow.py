@@ -170,6 +170,11 @@ class Follower:
     def end(self, status: Status) -> dict[str, Any]:
         """What ``follow`` gives, or the error that it raises, once the driver has ended."""
         error = self.why(status)
+        if error and status.said.get("usage"):  # found before anything was written
+            self.run.remove()
+            with contextlib.suppress(OSError):  # where a resumed run has something
+                self.output.rmdir()
+            raise UsageError(error)
         self.listener.step("Bringing the results back")
         try:
             self.run.fetch(self.output)
@@ -192,7 +197,7 @@ class Follower:
             )
         if error:
             error = error.replace(f"{self.run.folder}/run", str(self.output))
-            raise (UsageError if status.said.get("usage") else JobError)(error)
+            raise JobError(error)
         return RunDirectory(self.output).read()
 
     def _phases(self, record: Mapping[str, Any]) -> list[Phase]:

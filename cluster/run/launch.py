@@ -25,6 +25,7 @@ from job.images.source import ON_HDFS, Listing, list_images, split_glob
 from job.model import Model
 from job.rundir import RunDirectory
 from job.spec import ClusterSpec, JobSpec
+from job.webhdfs import HdfsError
 
 
 def start(
@@ -50,7 +51,9 @@ def start(
         ignored = f", {len(listing.ignored)} other files ignored" if listing.ignored else ""
         listener.step(f"Found {len(listing.images)} images{ignored}")
     elif spec.overlays:
-        raise UsageError("--overlays goes not with an input on HDFS: images are drawn on here.")
+        raise UsageError(
+            "--overlays needs images of this machine, to draw on them: the input is on HDFS."
+        )
     RunDirectory.check_new(spec.output)
     with Fleet(inventory) as fleet:
         run = _run(fleet, inventory, _id(spec.output.name), here=here)
@@ -122,6 +125,8 @@ def attach(
                 f"--attach {run_id}: its results go to hdfs:{request['publish']}; say by --output"
                 " in which new folder you want them here, too."
             )
+        # What could not be put on HDFS is asked for here.
+        request = {**request, "publish": "" if output else request["publish"]}
         output = output or Path(request["here"]["output"])
         return output, _follower(run, inventory, request, output, listener).follow()
 
@@ -144,6 +149,15 @@ def _refuse_taken(fleet: Fleet, inventory: Inventory, cluster: ClusterSpec, path
         raise UsageError(f"--output hdfs:{path}: {inventory.path} has no HDFS.")
     if files.status(path):
         raise UsageError(f"--output hdfs:{path} is there already: name another.")
+    above, _, name = path.rpartition("/")
+    probe = f"{above}/.{name}.probe"
+    try:
+        files.write(probe, b"", overwrite=True)
+        files.delete(probe)
+    except HdfsError as error:
+        raise UsageError(
+            f"--output hdfs:{path}: {error} Users may write below /user/{cluster.user}."
+        ) from error
 
 
 def _here(spec: JobSpec) -> dict[str, str]:

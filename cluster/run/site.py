@@ -190,7 +190,7 @@ def _check_avoided(avoid: Sequence[str], known: Sequence[str]) -> None:
     for host in avoid:
         if host not in known:
             raise UsageError(
-                f"--avoid {host}: there is no such host; there are {', '.join(known)}."
+                f"--avoid {host}: there is no such host; there are {', '.join(sorted(known))}."
             )
     if set(known) <= set(avoid):
         raise UsageError("--avoid: no host would be left.")
@@ -202,6 +202,8 @@ def _on_standalone(
     """How many executors, why, and on which hosts."""
     if not inventory.group("spark_master"):
         raise UsageError(f"--mode standalone: {inventory.path} has no host in group spark_master.")
+    if wishes.queue:
+        raise UsageError(f"--queue {wishes.queue}: a standalone master has no queues.")
     cores = wishes.executor_cores or 1
     client = fleet.http(inventory.first("spark_master"), spark.MASTER_PORT)
     alive = [worker for worker in spark.master(client).workers if worker.state == "ALIVE"]
@@ -221,8 +223,9 @@ def _on_standalone(
             )
     if not able or len(able) < (wishes.executors or 0):
         raise UsageError(
-            f"--executors {wishes.executors or 1}: {len(able)} of {len(alive)} workers have"
-            f" {cores} cores and {HEAP_MB} MiB free; see `cluster status`."
+            f"--executors {wishes.executors or 1}: {len(able)} of {len(alive)} workers have room"
+            f" for one ({cores} cores and {HEAP_MB} MiB free): ask for {len(able)} or fewer, or see"
+            " by `cluster status` what runs there."
         )
     count = wishes.executors or len(able)
     reasons.append(f"{count} executors, one on each host that has room")

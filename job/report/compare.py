@@ -13,6 +13,7 @@ from job.stragglers.wording import STAGE_NAMES, count, duration, significant
 
 SCHEMA_VERSION = 1
 NAMED = 3
+NOTHING = "No host can be compared, for none has done enough of the same images in both runs"
 # What a run was asked and how it was done; secrets are hidden there already.
 _ASKED = ("mode", "engine", "precision", "model", "input", "options", "versions", "hosts", "plan")
 
@@ -64,7 +65,9 @@ def _text(reports: Sequence[Report], hosts: Sequence[HostChange]) -> str:
         took += f" {significant(before['images_per_second'], 3)} ({ratio:.2f}x)"
     changed = sorted((host for host in hosts if host.changed), key=_size, reverse=True)
     if not changed:
-        return f"No host has changed; {took}." if took else "No host has changed."
+        compared = any(host.factor is not None for host in hosts)
+        said = "No host has changed" if compared else NOTHING
+        return f"{said}; {took}." if took else f"{said}."
     told = [_told(host) for host in changed[:NAMED]]
     if len(changed) > NAMED:
         told.append(f"{len(changed) - NAMED} more")

@@ -219,6 +219,14 @@ def test_input_and_output_stay_on_hdfs(
     again = start(lab, "hdfs:///tmp/in/scenes/*.jpg", "hdfs:///tmp/out")
     assert again.end() == 2
     assert "there already" in again.said[-1]
+    denied = start(lab, SAMPLES, "hdfs:///out")
+    assert denied.end() == 2
+    assert "Users may write below /user/" in denied.said[-1]
+    nothing = start(lab, "hdfs:///nothere", tmp_path / "nothing")
+    assert nothing.end() == 2
+    assert "input 'hdfs:///nothere' does not exist" in nothing.said[-1]
+    assert not (tmp_path / "nothing").exists()
+    assert lab.run("node1", "ls /data/runs") == ""
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_an_interrupt_keeps_what_is_done_and_takes_everything_down(
         (["--input", SAMPLES.parent / "yolact-shapes", "--output", "out"], 1, "no image in"),
         (["--input", SAMPLES, "--output", "out", "--avoid", "b"], 2, "--avoid is for a cluster"),
         (["--input", SAMPLES, "--output", "out", "--plan-from", "none"], 2, "no run.json"),
-        (["--resume", "out", "--engine", "orca"], 2, "--engine goes not with --resume"),
+        (["--resume", "out", "--engine", "orca"], 2, "--engine cannot be given with --resume"),
         (["--resume", "out"], 2, "no run.json"),
     ],
 )

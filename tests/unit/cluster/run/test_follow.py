@@ -15,7 +15,7 @@ from cluster.run.edge import Status
 from cluster.run.follow import Follower
 from cluster.ssh import SshError
 from job.driver import Listener
-from job.errors import JobError
+from job.errors import JobError, UsageError
 
 RECORD = {
     "schema_version": 1,
@@ -120,6 +120,16 @@ def test_an_error_names_the_folder_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=f"see {tmp_path}/run/spark.log"):
         follower(tmp_path, driver).follow()
     assert driver.did == ["remove"]
+
+
+def test_a_request_that_cannot_be_met_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    said = {"state": "failed", "error": "input 'hdfs:///x' does not exist", "usage": True}
+    driver = Driver(iter([{**said, "active": False}]), unreachable=True)
+    with pytest.raises(UsageError, match="input 'hdfs:///x' does not exist"):
+        follower(tmp_path, driver).follow()
+    assert driver.did == ["remove"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_results_that_cannot_be_brought_stay_where_they_are(tmp_path: Path) -> None:

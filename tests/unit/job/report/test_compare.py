@@ -37,6 +37,11 @@ def test_other_images_and_another_model_are_told(make_run: MakeRun) -> None:
     assert "inputs" in notes[0] and "models differ" in notes[1]
 
 
+def test_runs_without_a_host_in_common_are_not_called_alike(make_run: MakeRun) -> None:
+    told = compare(make_run(["a"], name="before"), make_run(["b"], name="after"))
+    assert told["text"].startswith("No host can be compared")
+
+
 def test_a_folder_without_a_run_is_one_sentence(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run\.json"):
         compare(make_run(TWO), tmp_path)
