@@ -131,6 +131,18 @@ class Attempts:
         """The median run time of the tasks that were done [stages]."""
         return medians(self.run_ms[self.done], self.stage[self.done], len(self.stages))
 
+    def done_in(self, stage: int) -> Ints:
+        """The attempts of a stage, by number, that were done, in the order of their launch."""
+        rows, ends = self._by_stage
+        return rows[ends[stage] : ends[stage + 1]]
+
+    @cached_property
+    def _by_stage(self) -> tuple[Ints, Ints]:
+        rows = np.flatnonzero(self.done)
+        rows = rows[np.lexsort((self.launched[rows], self.stage[rows]))]
+        ends = np.searchsorted(self.stage[rows], np.arange(len(self.stages) + 1))
+        return rows, ends
+
     @cached_property
     def piece(self) -> Ints:
         """A number for the partition of the stage [rows], the same for all its attempts."""

@@ -91,7 +91,7 @@ def _replays(
     held = {host.held.stage for host in found[:NAMED] if host.held}
     replays = {}
     for place, stage in enumerate(stages):
-        there = np.unique(a.host[a.done & (a.stage == place)])
+        there = set(a.host[a.done_in(place)].tolist()) if found else set()
         concerned = [a.hosts[number] for number in slow if number in there]
         if stage.tasks and (concerned or stage.stage in held):
             replays[place] = what_if(compared, place, concerned)

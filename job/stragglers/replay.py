@@ -50,8 +50,7 @@ def what_if(compared: Comparison, stage: int, hosts: Sequence[str]) -> WhatIf:
     used: as many of an executor as it ran at once, free from its first launch on.
     """
     a = compared.attempts
-    rows = np.flatnonzero(a.done & (a.stage == stage))
-    rows = rows[np.argsort(a.launched[rows], kind="stable")]
+    rows = a.done_in(stage)
     start = float(a.launched[rows].min())
     executor, place = np.unique(a.executor[rows], return_inverse=True)
     count = at_once(place, a.launched[rows], a.worked_until[rows], len(executor))
