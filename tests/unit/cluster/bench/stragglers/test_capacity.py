@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from cluster.bench.stragglers.capacity import Cluster
+from cluster.bench.stragglers.simulator import simulate
 from tests.unit.cluster.bench.stragglers.conftest import QUIET
 
 
@@ -19,6 +22,13 @@ def test_hosts_have_their_cpus_by_turns_less_what_daemons_take() -> None:
     # 100 images of 0.6 s on 7.7 CPUs.
     assert cluster.ideal_s(100, QUIET) == pytest.approx(60 / 7.7)
     assert not cluster.even and Cluster(hosts=2, cpus=(4.0,)).even
+
+
+def test_daemons_leave_the_smallest_host_something() -> None:
+    noise = dataclasses.replace(QUIET, daemon_cpus=0.6)
+    assert Cluster(hosts=1, cpus=(0.25,)).cpus_for_job(noise)[0] == pytest.approx(0.05)
+    trial = simulate(Cluster(hosts=2, cpus=(0.25, 1.0)), images=60, noise=noise)
+    assert set(trial.run.timings["host"].to_pylist()) == {"host-0001", "host-0002"}
 
 
 def test_a_host_cannot_use_more_cpus_than_it_has_threads_for() -> None:
