@@ -174,7 +174,11 @@ def scale(nodes: tuple[int, ...], photos: int, model: str, format_: str, assert_
 
 @bench.command()
 @click.option(
-    "--trials", type=click.IntRange(min=1), default=600, show_default=True, help="Runs to simulate."
+    "--trials",
+    type=click.IntRange(min=1),
+    default=1200,
+    show_default=True,
+    help="Runs to simulate.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(

@@ -21,7 +21,7 @@ COMPUTER_CPUS = 2
 NEIGHBOUR_SPREAD, THRASHING_SHAPE = 0.2, 1.5
 # Beside a neighbour caches are colder; a host that reclaims memory spends CPU on it.
 NEIGHBOUR_LOSS, RECLAIM_LOSS = 0.03, 0.08
-# Of the CPU that a small quota gives the job on average, what a heartbeat leaves it.
+# Of its CPU, what daemons leave the job of a small host, and their heartbeats of a small quota.
 LEFT = 0.2
 
 
@@ -91,7 +91,7 @@ class Cluster:
 
     def cpus_for_job(self, noise: Noise) -> Floats:
         """CPUs [hosts] that the job gets beside the daemons."""
-        return np.minimum(self.quota - noise.daemon_cpus, self.demand(noise))
+        return np.minimum(_less(self.quota, noise.daemon_cpus), self.demand(noise))
 
     def ideal_s(self, images: int, noise: Noise) -> float:
         """Seconds for so many IMAGES if no host ever waits."""
@@ -182,7 +182,7 @@ def capacity(
     beat = (np.arange(seconds) + draws.beats[:, np.newaxis]) % noise.heartbeat_s == 0
     # Half of what daemons take is spread evenly, the rest is in the second of the heartbeat.
     daemons = noise.daemon_cpus * (0.5 + 0.5 * noise.heartbeat_s * beat)
-    cpus = np.minimum(quota - daemons, demand)
+    cpus = np.minimum(_less(quota, daemons), demand)
     useful = draws.useful.copy()
     blocked = draws.hiccups.copy()
     thrashing = np.zeros((hosts, seconds))
@@ -232,6 +232,10 @@ def capacity(
         link=link,
         disk=disk,
     )
+
+
+def _less(quota: Floats, daemons: Floats | float) -> Floats:
+    return np.asarray(np.maximum(quota - daemons, LEFT * quota))
 
 
 def _divided(cluster: Cluster, noise: Noise, host: int, factor: float) -> float:

@@ -1,6 +1,5 @@
 import pytest
 
-from cluster.bench.stragglers.capacity import Cluster
 from cluster.bench.stragglers.faults import Fault
 
 
@@ -21,9 +20,3 @@ def test_what_cannot_be_is_refused(fields: dict[str, object], why: str) -> None:
 def test_cold_and_skew_are_there_at_the_start() -> None:
     assert Fault(kind="cold", since=0).at_start and Fault(kind="link").at_start
     assert not Fault(kind="link", since=3).at_start
-
-
-@pytest.mark.parametrize("fields", [{"hosts": 0}, {"hosts": 2, "cpus": (0.5,), "lab": False}])
-def test_a_cluster_that_cannot_be_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="has"):
-        Cluster(**fields)  # type: ignore[arg-type]
