@@ -1,0 +1,333 @@
+"""Makes the machine it runs on slow, by its Python's standard library alone, as root.
+
+    machine.py KIND
+
+The first line of its input is a JSON object {"seconds", "factor", "options", "details"}. It prints
+one JSON object a line: {"made": details} once the fault is there, {"step"} while it lasts, and last
+{"result"} or {"error"}. The fault ends with the seconds, with the input, or by SIGTERM. With
+"details" it only takes away what an earlier call has left.
+
+Written for systemd with cgroup v2, as in Debian 11 and later. Jobs and daemons are in system.slice;
+who has logged in is not, so that the machine can still be reached.
+Sources: systemd.resource-control(5), tc-tbf(8), tc-netem(8), the kernel's cgroup-v2.rst.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+SLICE = "system.slice"
+GROUP = Path("/sys/fs/cgroup") / SLICE
+NEIGHBOUR = "cluster-fault-neighbour"
+BURNER = 'for cpu in $(seq "$1"); do while :; do :; done & done; wait'
+SWAP = Path("/var/tmp/cluster-fault.swap")
+# The virtual device that what a link receives is sent through, and how long a packet may queue.
+INCOMING = "fault-in"
+LATENCY = "400ms"
+LINK_MBIT, DISK_MBS, AHEAD_S = 1000.0, 200.0, 120.0
+MIN_RESIDENT_MB = 128
+# Who follows takes a connection on which nothing is said for one that broke.
+SAY_EVERY_S = 10.0
+TIME_SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpsec", "openntpd")
+YARN_SITE = "etc/hadoop/conf/yarn-site.xml"
+LOCAL_FOLDERS = "yarn.nodemanager.local-dirs"
+
+Order = dict[str, Any]
+
+
+class FaultError(Exception):
+    """One sentence for the person at the other end."""
+
+
+def run(*command: str) -> str:
+    """What a program prints."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise FaultError(f"{command[0]} was not found") from None
+    if done.returncode:
+        raise FaultError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def forget(folder: Path) -> None:
+    """Drop a folder's files from the page cache; those that are mapped stay.
+
+    posix_fadvise(2) drops what is written to disk already.
+    """
+    run("sync", "--file-system", str(folder))
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                file = os.open(os.path.join(at, name), flags)  # noqa: PTH118  (speed)
+                try:
+                    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                finally:
+                    os.close(file)
+
+
+def empty_cache(root: Path) -> int:
+    """Remove what YARN has localised on the machine whose files are at ROOT; how much, in MiB.
+
+    A NodeManager brings a file again that it finds missing.
+    """
+    freed = 0
+    for folder in local_folders(root):
+        if running := sorted(folder.glob("usercache/*/appcache/application_*")):
+            raise FaultError(f"{running[0].name} uses the cache: order this before or after a run")
+        for cached in (*folder.glob("filecache/*"), *folder.glob("usercache/*/filecache/*")):
+            inside = (path.lstat() for path in cached.rglob("*"))
+            freed += sum(status.st_blocks * 512 for status in inside)
+            shutil.rmtree(cached)
+    return freed >> 20
+
+
+def local_folders(root: Path) -> Iterator[Path]:
+    """Where the NodeManager keeps what it has localised, by its configuration; none without."""
+    site = root / YARN_SITE
+    if not site.exists():
+        return
+    for entry in ElementTree.parse(site).iter("property"):
+        if entry.findtext("name") == LOCAL_FOLDERS:
+            for folder in (entry.findtext("value") or "").split(","):
+                yield root / folder.strip().removeprefix("file://").lstrip("/")
+
+
+def limit(**properties: str) -> None:
+    """Set properties of what holds the daemons, until the next start of the machine."""
+    words = [f"{name}={value}" for name, value in properties.items()]
+    run("systemctl", "set-property", "--runtime", SLICE, *words)
+
+
+def cpu_quota(order: Order) -> Order:
+    """Its CPUs divided by the factor."""
+    cpus = (os.cpu_count() or 1) / order["factor"]
+    limit(CPUQuota=f"{cpus:.2%}")
+    return {"cpus": round(cpus, 4)}
+
+
+def end_cpu_quota(_: Order) -> None:
+    """No quota."""
+    limit(CPUQuota="")
+
+
+def cpu_neighbour(order: Order) -> Order:
+    """A burner for each CPU, which weighs what leaves the daemons 1/factor."""
+    count, weight = os.cpu_count() or 1, round(100 * (order["factor"] - 1))
+    limit(CPUWeight="100")
+    unit = ["systemd-run", "--quiet", "--collect", f"--unit={NEIGHBOUR}", "--slice=fault.slice"]
+    unit += ["-p", f"RuntimeMaxSec={order['seconds'] + SAY_EVERY_S:g}"]
+    run(*unit, "sh", "-c", BURNER, "sh", str(count))
+    run("systemctl", "set-property", "--runtime", "fault.slice", f"CPUWeight={min(weight, 10_000)}")
+    return {"cpus": round(count / order["factor"], 4)}
+
+
+def end_cpu_neighbour(_: Order) -> None:
+    """No burners."""
+    subprocess.run(["systemctl", "stop", NEIGHBOUR], capture_output=True, check=False)
+    limit(CPUWeight="")
+
+
+def link(order: Order) -> Order:
+    """Both directions of the device that has the host's address."""
+    options, device = order["options"], device_of(order["address"])
+    mbit = options.get("mbit", order["mbit"])
+    if order["factor"]:
+        mbit = (order["mbit"] or LINK_MBIT) / order["factor"]
+    clear_link(device)
+    subprocess.run(["modprobe", "-q", "ifb", "numifbs=0"], check=False)
+    run("ip", "link", "add", INCOMING, "type", "ifb")
+    run("ip", "link", "set", INCOMING, "up")
+    run("tc", "qdisc", "add", "dev", device, "ingress")
+    to = ["action", "mirred", "egress", "redirect", "dev", INCOMING]
+    run("tc", "filter", "add", "dev", device, "ingress", "matchall", *to)
+    for each in (device, INCOMING):
+        parent = ["root"]
+        if mbit is not None:
+            burst = max(32_000, round(mbit * 1e6 / 8 / 250))
+            rate = ["rate", f"{round(mbit * 1000)}kbit", "burst", str(burst), "latency", LATENCY]
+            run("tc", "qdisc", "add", "dev", each, "root", "handle", "1:", "tbf", *rate)
+            parent = ["parent", "1:1"]
+        netem = ["loss", f"{options['loss']:g}%"] if "loss" in options else []
+        netem += ["delay", f"{options['delay']:g}ms"] if "delay" in options else []
+        if netem:
+            run("tc", "qdisc", "add", "dev", each, *parent, "netem", *netem)
+    return {"device": device} | ({} if mbit is None else {"mbit": mbit})
+
+
+def end_link(order: Order) -> None:
+    """As it was: the service lab-link limits it where the inventory says so."""
+    clear_link(device_of(order["address"]))
+    subprocess.run(["systemctl", "try-restart", "lab-link"], capture_output=True, check=False)
+
+
+def clear_link(device: str) -> None:
+    """Without any limit."""
+    for command in (
+        ["tc", "qdisc", "delete", "dev", device, "root"],
+        ["tc", "qdisc", "delete", "dev", device, "ingress"],
+        ["ip", "link", "delete", INCOMING],
+    ):
+        subprocess.run(command, capture_output=True, check=False)
+
+
+def device_of(address: str) -> str:
+    """The network device that has an address."""
+    found = run("ip", "-oneline", "address", "show", "to", address).split()
+    if not found:
+        raise FaultError(f"it has no device with the address {address}")
+    return found[1]
+
+
+def memory(order: Order) -> Order:
+    """Of the daemons' working set a part stays, and there is swap for the rest."""
+    stat = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+    used = int((GROUP / "memory.current").read_text()) - int(stat["inactive_file"])
+    left = order["options"].get("mb") or (used >> 20) / order["factor"]
+    if left < MIN_RESIDENT_MB:
+        raise FaultError(f"{left:.0f} MiB would be left: give --mb, {MIN_RESIDENT_MB} at least")
+    size = used >> 20
+    if shutil.disk_usage(SWAP.parent).free >> 20 < 2 * size:
+        raise FaultError(f"{SWAP.parent} has no room for {size} MiB of swap")
+    run("fallocate", "--length", f"{size}MiB", str(SWAP))
+    SWAP.chmod(0o600)
+    run("mkswap", str(SWAP))
+    run("swapon", str(SWAP))
+    limit(MemoryHigh=f"{left:.0f}M")
+    return {"mb": round(left)}
+
+
+def end_memory(_: Order) -> None:
+    """No limit, no swap of ours."""
+    limit(MemoryHigh="infinity")
+    if str(SWAP) in Path("/proc/swaps").read_text():
+        run("swapoff", str(SWAP))
+    SWAP.unlink(missing_ok=True)
+
+
+def disk(order: Order) -> Order:
+    """The disk that /data is on, cache emptied."""
+    mbs = order["options"].get("mbs") or DISK_MBS / order["factor"]
+    forget_all()
+    folder = "/data" if Path("/data").exists() else "/"
+    most = f"{folder} {round(mbs * 1e6)}"
+    limit(IOReadBandwidthMax=most, IOWriteBandwidthMax=most)
+    return {"mbs": mbs}
+
+
+def end_disk(_: Order) -> None:
+    """No limit."""
+    limit(IOReadBandwidthMax="", IOWriteBandwidthMax="")
+
+
+def freeze(_: Order) -> Order:
+    """All daemons and jobs stand still; sshd goes on for who is logged in."""
+    (GROUP / "cgroup.freeze").write_text("1")
+    return {}
+
+
+def end_freeze(_: Order) -> None:
+    """They go on."""
+    (GROUP / "cgroup.freeze").write_text("0")
+
+
+def cold(_: Order) -> Order:
+    """Without caches."""
+    freed = empty_cache(Path("/"))
+    forget_all()
+    return {"localised_mb": freed}
+
+
+def forget_all() -> None:
+    """Drop the page cache, which is this machine's alone."""
+    run("sync")
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def clock(order: Order) -> Order:
+    """Ahead, and nobody sets it right."""
+    ahead = order["options"].get("ahead", AHEAD_S)
+    ask = ["systemctl", "is-active", "--quiet"]
+    services = [s for s in TIME_SERVICES if not subprocess.run([*ask, s], check=False).returncode]
+    for service in services:
+        run("systemctl", "stop", service)
+    time.clock_settime(time.CLOCK_REALTIME, time.time() + ahead)
+    return {"ahead": ahead, "services": services}
+
+
+def end_clock(details: Order) -> None:
+    """Back by as much."""
+    if "ahead" in details:
+        time.clock_settime(time.CLOCK_REALTIME, time.time() - details["ahead"])
+    for service in details.get("services", ()):
+        run("systemctl", "start", service)
+
+
+def nothing(_: Order) -> None:
+    """There is nothing to take away."""
+
+
+FAULTS: dict[str, tuple[Callable[[Order], Order], Callable[[Order], None]]] = {
+    "cpu-quota": (cpu_quota, end_cpu_quota),
+    "cpu-neighbour": (cpu_neighbour, end_cpu_neighbour),
+    "link": (link, end_link),
+    "memory": (memory, end_memory),
+    "disk": (disk, end_disk),
+    "freeze": (freeze, end_freeze),
+    "cold": (cold, nothing),
+    "clock": (clock, end_clock),
+}
+
+
+def say(**values: Any) -> None:
+    """One line to the other end, if it is still there."""
+    with contextlib.suppress(OSError):
+        print(json.dumps(values), flush=True)
+
+
+def hold(seconds: float, stop: int) -> None:
+    """Wait until the time is over, the input has ended, or something comes by STOP."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        ready, _, _ = select.select([sys.stdin, stop], [], [], min(left, SAY_EVERY_S))
+        if ready:
+            return
+        say(step="It lasts")
+
+
+def main() -> None:
+    """Make the fault, hold it, and take it away."""
+    for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
+    stop, wake = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *_: os.write(wake, b"."))
+    order = json.loads(sys.stdin.buffer.readline())
+    make, undo = FAULTS[sys.argv[1]]
+    details = order["details"]
+    try:
+        try:
+            if details is None:
+                details = {}
+                details = make(order)
+                say(made=details)
+                hold(order["seconds"], stop)
+        finally:
+            undo({**order, **(details or {})})
+        say(result={})
+    except (FaultError, OSError) as error:
+        say(error=str(error))
+
+
+if __name__ == "__main__":
+    main()
