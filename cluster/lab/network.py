@@ -93,7 +93,14 @@ def shape(link: Ends, mbit: float | None, *, delay_ms: float = 0.0) -> None:
             _run(*at, "add", "dev", device, *parent, "handle", "1:", "tbf", *options)
             parent = ["parent", "1:1"]
         if delay_ms:
-            _run(*at, "add", "dev", device, *parent, "netem", "delay", f"{delay_ms:g}ms")
+            try:
+                _run(*at, "add", "dev", device, *parent, "netem", "delay", f"{delay_ms:g}ms")
+            except ClusterError as error:
+                if "kind is unknown" not in str(error):
+                    raise
+                raise ClusterError(
+                    "This computer's kernel has no netem, which delays packets: order no --delay."
+                ) from error
 
 
 def lose(link: Ends, percent: float) -> None:

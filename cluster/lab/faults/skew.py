@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from cluster.lab.faults.kinds import Truth, check_factor
-from job.errors import UsageError
+from job.errors import JobError, UsageError
 from job.images.decode import MAX_PIXELS, ImageError, decode
 from job.images.source import list_images
 
@@ -42,14 +42,17 @@ def skew(source: Path, output: Path, *, factor: float, share: float) -> Truth:
     if inside := next((image for image in images if image.member or image.frame is not None), None):
         raise UsageError(f"{inside.path} is no image: the fault skew takes a folder of images.")
     costly = max(1, round(len(images) * share))
-    for number, image in enumerate(images):
-        plain = number < len(images) - costly
-        target = output / (PLAIN if plain else COSTLY) / image.image_id
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if plain:
+    try:
+        for number, image in enumerate(images):
+            plain = number < len(images) - costly
+            target = output / (PLAIN if plain else COSTLY) / image.image_id
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(image.path, target)
-        else:
-            enlarge(Path(image.path), target.with_name(f"{target.name}.jpg"), factor)
+            if not plain:
+                enlarge(target, factor)
+    except JobError:
+        shutil.rmtree(output)
+        raise
     truth = Truth(
         kind="skew",
         host=None,
@@ -62,21 +65,21 @@ def skew(source: Path, output: Path, *, factor: float, share: float) -> Truth:
     return truth
 
 
-def enlarge(source: Path, target: Path, factor: float) -> None:
-    """Write an image anew with FACTOR times the pixels, as JPEG.
+def enlarge(file: Path, factor: float) -> None:
+    """Give an image FACTOR times the pixels. It is a JPEG then, whatever its name says.
 
     Raises:
         UsageError: it cannot be read, or would be too large.
     """
     try:
-        pixels = decode(source.read_bytes())
+        pixels = decode(file.read_bytes())
     except ImageError as error:
-        raise UsageError(f"{source} cannot be enlarged: {error}.") from error
+        raise UsageError(f"{file.name} cannot be enlarged: {error}.") from error
     height, width, _ = pixels.shape
     if height * width * factor > MAX_PIXELS:
-        raise UsageError(f"{source} would have more than {MAX_PIXELS} pixels: lower --factor.")
+        raise UsageError(f"{file.name} would have more than {MAX_PIXELS} pixels: lower --factor.")
     scale = math.sqrt(factor)
     size = round(width * scale), round(height * scale)
     larger = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
     _, encoded = cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    target.write_bytes(encoded.tobytes())
+    file.write_bytes(encoded.tobytes())
