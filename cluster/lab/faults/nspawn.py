@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,10 @@ SPARE_MB = 1024
 # Burners end by themselves, should nobody be there to end them: so long after the fault's time.
 GRACE_S = 30
 BURNER = """
-echo $$ > "$1/cgroup.procs" && exec taskset --cpu-list "$2" timeout "$3" sh -c 'while :; do :; done'
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end: pass
 """
 
 Details = Mapping[str, Any]
@@ -118,14 +122,14 @@ def _cpu_neighbour(machine: NspawnMachine, order: Order) -> Details:
     cgroups.set_weight(machine.lab, machine.name, weight)
     group = cgroups.beside(machine.lab, machine.name, weight * (1 - share) / share)
     for core in cores:
-        seconds = str(math.ceil(order.seconds) + GRACE_S)
-        subprocess.Popen(
-            ["sh", "-c", BURNER, "sh", str(group), str(core), seconds],
+        burner = subprocess.Popen(
+            [sys.executable, "-S", "-c", BURNER, str(core), str(order.seconds + GRACE_S)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        (group / "cgroup.procs").write_text(str(burner.pid))
     if limited:
         cgroups.set_cores(machine.lab, machine.name, cores)
     return {"cpus": round(left, 4), "cores": cores}

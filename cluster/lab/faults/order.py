@@ -62,6 +62,8 @@ class Ordered:
             [sys.executable, "-m", "cluster.lab.faults.guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Who waits for the end of what this process says need not wait for a guardian.
+            stderr=subprocess.DEVNULL if order.background else None,
             text=True,
             start_new_session=True,
         )

@@ -232,9 +232,20 @@ def end_disk(_: Order) -> None:
 
 
 def freeze(_: Order) -> Order:
-    """All daemons and jobs stand still; sshd goes on for who is logged in."""
+    """All daemons and jobs stand still, this program and its connection apart."""
+    process = os.getpid()
+    # Without libpam-systemd a login belongs to the unit of sshd, which is where this ends.
+    while (above := parent(process)) > 1:
+        (GROUP.parent / "cgroup.procs").write_text(str(process))
+        process = above
     (GROUP / "cgroup.freeze").write_text("1")
     return {}
+
+
+def parent(process: int) -> int:
+    """The process that has started one."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("\nPPid:")[2].split()[0])
 
 
 def end_freeze(_: Order) -> None:
