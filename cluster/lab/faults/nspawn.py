@@ -19,8 +19,6 @@ from cluster.lab.faults.kinds import Order
 from cluster.lab.faults.remote import machine as inside
 from job.errors import JobError, UsageError
 
-# What counts as the speed of a link or disk that has no limit, where a factor divides it.
-LINK_MBIT, DISK_MBS = 1000.0, 200.0
 # systemd in the machine answers with so much.
 MIN_RESIDENT_MB = 48
 # Of the disk that swap is on, kept free.
@@ -145,9 +143,7 @@ def _end_cpu_neighbour(machine: NspawnMachine, _details: Details) -> None:
 
 
 def _link(machine: NspawnMachine, order: Order) -> Details:
-    mbit = order.options.get("mbit", machine.bandwidth_mbit)
-    if order.factor:
-        mbit = (machine.bandwidth_mbit or LINK_MBIT) / order.factor
+    mbit = inside.link_mbit(order.factor, order.options, machine.bandwidth_mbit)
     if loss := order.options.get("loss", 0.0):
         if shutil.which("nft") is None:
             raise ClusterError(
@@ -206,7 +202,7 @@ def _swap(command: list[str]) -> None:
 
 
 def _disk(machine: NspawnMachine, order: Order) -> Details:
-    mbs = order.options.get("mbs") or DISK_MBS / (order.factor or 1)
+    mbs = inside.disk_mbs(order.factor, order.options)
     image = Path(machine.folder) / machine.name / "data.img"
     command = ["losetup", "--associated", str(image), "--noheadings", "--output", "MAJ:MIN"]
     device = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -34,7 +34,9 @@ SWAP = Path("/var/tmp/cluster-fault.swap")
 # The virtual device that what a link receives is sent through, and how long a packet may queue.
 INCOMING = "fault-in"
 LATENCY = "400ms"
-LINK_MBIT, DISK_MBS, AHEAD_S = 1000.0, 200.0, 120.0
+# What counts as the speed of a link or disk that has no limit, where a factor divides it.
+LINK_MBIT, DISK_MBS = 1000.0, 200.0
+AHEAD_S = 120.0
 MIN_RESIDENT_MB = 128
 # Who follows takes a connection on which nothing is said for one that broke.
 SAY_EVERY_S = 10.0
@@ -142,9 +144,7 @@ def end_cpu_neighbour(_: Order) -> None:
 def link(order: Order) -> Order:
     """Both directions of the device that has the host's address."""
     options, device = order["options"], device_of(order["address"])
-    mbit = options.get("mbit", order["mbit"])
-    if order["factor"]:
-        mbit = (order["mbit"] or LINK_MBIT) / order["factor"]
+    mbit = link_mbit(order["factor"], options, order["mbit"])
     clear_link(device)
     subprocess.run(["modprobe", "-q", "ifb", "numifbs=0"], check=False)
     run("ip", "link", "add", INCOMING, "type", "ifb")
@@ -164,6 +164,18 @@ def link(order: Order) -> Order:
         if netem:
             run("tc", "qdisc", "add", "dev", each, *parent, "netem", *netem)
     return {"device": device} | ({} if mbit is None else {"mbit": mbit})
+
+
+def link_mbit(
+    factor: float | None, options: Mapping[str, float], own: float | None
+) -> float | None:
+    """The speed ordered for a link, in Mbit/s, that has its OWN without; None: no limit."""
+    return (own or LINK_MBIT) / factor if factor else options.get("mbit", own)
+
+
+def disk_mbs(factor: float | None, options: Mapping[str, float]) -> float:
+    """The speed ordered for a disk, in 10^6 bytes/s."""
+    return DISK_MBS / factor if factor else options["mbs"]
 
 
 def end_link(order: Order) -> None:
@@ -218,7 +230,7 @@ def end_memory(_: Order) -> None:
 
 def disk(order: Order) -> Order:
     """The disk that /data is on, cache emptied."""
-    mbs = order["options"].get("mbs") or DISK_MBS / order["factor"]
+    mbs = disk_mbs(order["factor"], order["options"])
     forget_all()
     folder = "/data" if Path("/data").exists() else "/"
     most = f"{folder} {round(mbs * 1e6)}"
