@@ -75,24 +75,28 @@ def _command(name: str, kind: Kind) -> click.Command:
     """The command that orders a kind."""
     params: list[click.Parameter] = [click.Argument(["host"])]
     if kind.factor is not None:
-        alone = ", where no other option says what to do" if kind.options else ""
-        shown = f"{FACTOR}  [default: {kind.factor:g}{alone}]"
+        where = ", where no other option says what to do" if kind.options else ""
+        shown = f"{FACTOR}  [default: {kind.factor:g}{where}]"
         params.append(click.Option(["--factor"], type=float, help=shown))
     params += [
         click.Option([f"--{option}"], type=float, help=about.what)
         for option, about in kind.options.items()
     ]
     if not kind.at_once:
-        shown = f"How long, in s; {MAX_S:g} at most."
-        lasting = {"type": float, "default": DEFAULT_S, "show_default": True, "help": shown}
-        params.append(click.Option(["--for", "seconds"], **lasting))
-        shown = "Return once it is there; it ends after --for, or by `clear`."
-        params.append(click.Option(["--background"], is_flag=True, help=shown))
+        most = f"How long, in s; {MAX_S:g} at most."
+        params.append(
+            click.Option(
+                ["--for", "seconds"], type=float, default=DEFAULT_S, show_default=True, help=most
+            )
+        )
+        alone = "Return once it is there; it ends after --for, or by `clear`."
+        params.append(click.Option(["--background"], is_flag=True, help=alone))
 
     @format_option
     @pass_inventory
-    def run(  # what the options of the kind give is in OPTIONS
+    def run(
         path: Path,
+        /,
         host: str,
         format_: str,
         factor: float | None = None,
@@ -113,7 +117,8 @@ def _command(name: str, kind: Kind) -> click.Command:
         ordered = Ordered(Inventory.load(path), order)
         if not background:
             try:
-                _wait(ordered, order)
+                if not kind.at_once:
+                    _wait(ordered, order)
             finally:
                 ordered.end()
                 _show([ordered.truth], format_)

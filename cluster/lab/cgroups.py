@@ -100,6 +100,8 @@ def set_memory(
     for each in _folders(lab, machine, root):
         if each.is_relative_to(group):
             _write(each / "memory.swappiness", str(SWAPPINESS if swapped else 0))
+    # Whoever finds no memory waits until there is some, and is not killed.
+    _write(group / "memory.oom_control", str(int(bool(swapped))))
     both = group / "memory.memsw.limit_in_bytes"
     if both.exists() or swapped:
         _write(both, "-1")  # never below the limit of memory alone

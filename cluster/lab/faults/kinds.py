@@ -157,7 +157,7 @@ class Truth:
         row = asdict(self)
         details = row.pop("details")
         span = {"from": row.pop("began"), "to": row.pop("ended")}
-        return row | details | span
+        return {**row, **details, **span}
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Truth":

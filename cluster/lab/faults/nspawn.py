@@ -21,8 +21,8 @@ from job.errors import JobError, UsageError
 
 # systemd in the machine answers with so much.
 MIN_RESIDENT_MB = 48
-# Of the disk that swap is on, kept free.
-SPARE_MB = 1024
+# Of the disk that swap is on, kept free; of swap, for what else the computer puts there.
+SPARE_MB, SPARE_SWAP_MB = 1024, 256
 # Burners end by themselves, should nobody be there to end them: so long after the fault's time.
 GRACE_S = 30
 BURNER = """
@@ -170,7 +170,7 @@ def _memory(machine: NspawnMachine, order: Order) -> Details:
             f"{machine.name} would be left {left} MiB of its {machine.memory_mb}: give --mb, "
             f"{MIN_RESIDENT_MB} at least."
         )
-    size = machine.memory_mb - left
+    size = machine.memory_mb - left + SPARE_SWAP_MB
     free = shutil.disk_usage(machine.folder).free >> 20
     if free < size + SPARE_MB:
         raise ClusterError(

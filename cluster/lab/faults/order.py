@@ -87,7 +87,7 @@ class Ordered:
 
     def wait(self, seconds: float) -> bool:
         """Whether the fault is over, waited for so long."""
-        ready, _, _ = select.select([self._guardian.stdout], [], [], seconds)
+        ready, _, _ = select.select([self._output], [], [], seconds)
         return bool(ready)
 
     @property
@@ -95,9 +95,13 @@ class Ordered:
         assert self._guardian.stdin
         return self._guardian.stdin
 
-    def _hear(self) -> dict[str, Any]:
+    @property
+    def _output(self) -> IO[str]:
         assert self._guardian.stdout
-        said = json.loads(self._guardian.stdout.readline() or "{}")
+        return self._guardian.stdout
+
+    def _hear(self) -> dict[str, Any]:
+        said = json.loads(self._output.readline() or "{}")
         if "truth" in said:
             row: dict[str, Any] = said["truth"]
             return row
