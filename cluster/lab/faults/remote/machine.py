@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 
 SLICE = "system.slice"
 GROUP = Path("/sys/fs/cgroup") / SLICE
-NEIGHBOUR = "cluster-fault-neighbour"
+NEIGHBOURS, NEIGHBOUR = "fault.slice", "cluster-fault-neighbour"
 BURNER = 'for cpu in $(seq "$1"); do while :; do :; done & done; wait'
 SWAP = Path("/var/tmp/cluster-fault.swap")
 # The virtual device that what a link receives is sent through, and how long a packet may queue.
@@ -60,6 +60,14 @@ def run(*command: str) -> str:
     if done.returncode:
         raise FaultError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def attempt(*command: str) -> bool:
+    """Run a program that may fail, or be missing; whether it did neither."""
+    try:
+        return not subprocess.run(command, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        return False
 
 
 def forget(folder: Path) -> None:
@@ -128,16 +136,17 @@ def cpu_neighbour(order: Order) -> Order:
     """A burner for each CPU, which weighs what leaves the daemons 1/factor."""
     count, weight = os.cpu_count() or 1, round(100 * (order["factor"] - 1))
     limit(CPUWeight="100")
-    unit = ["systemd-run", "--quiet", "--collect", f"--unit={NEIGHBOUR}", "--slice=fault.slice"]
+    unit = ["systemd-run", "--quiet", "--collect", f"--unit={NEIGHBOUR}", f"--slice={NEIGHBOURS}"]
     unit += ["-p", f"RuntimeMaxSec={order['seconds'] + SAY_EVERY_S:g}"]
     run(*unit, "sh", "-c", BURNER, "sh", str(count))
-    run("systemctl", "set-property", "--runtime", "fault.slice", f"CPUWeight={min(weight, 10_000)}")
+    run("systemctl", "set-property", "--runtime", NEIGHBOURS, f"CPUWeight={min(weight, 10_000)}")
     return {"cpus": round(count / order["factor"], 4)}
 
 
 def end_cpu_neighbour(_: Order) -> None:
     """No burners."""
-    subprocess.run(["systemctl", "stop", NEIGHBOUR], capture_output=True, check=False)
+    attempt("systemctl", "stop", NEIGHBOUR)
+    attempt("systemctl", "revert", NEIGHBOURS)
     limit(CPUWeight="")
 
 
@@ -146,7 +155,7 @@ def link(order: Order) -> Order:
     options, device = order["options"], device_of(order["address"])
     mbit = link_mbit(order["factor"], options, order["mbit"])
     clear_link(device)
-    subprocess.run(["modprobe", "-q", "ifb", "numifbs=0"], check=False)
+    attempt("modprobe", "-q", "ifb", "numifbs=0")
     run("ip", "link", "add", INCOMING, "type", "ifb")
     run("ip", "link", "set", INCOMING, "up")
     run("tc", "qdisc", "add", "dev", device, "ingress")
@@ -181,17 +190,14 @@ def disk_mbs(factor: float | None, options: Mapping[str, float]) -> float:
 def end_link(order: Order) -> None:
     """As it was: the service lab-link limits it where the inventory says so."""
     clear_link(device_of(order["address"]))
-    subprocess.run(["systemctl", "try-restart", "lab-link"], capture_output=True, check=False)
+    attempt("systemctl", "try-restart", "lab-link")
 
 
 def clear_link(device: str) -> None:
     """Without any limit."""
-    for command in (
-        ["tc", "qdisc", "delete", "dev", device, "root"],
-        ["tc", "qdisc", "delete", "dev", device, "ingress"],
-        ["ip", "link", "delete", INCOMING],
-    ):
-        subprocess.run(command, capture_output=True, check=False)
+    for which in ("root", "ingress"):
+        attempt("tc", "qdisc", "delete", "dev", device, which)
+    attempt("ip", "link", "delete", INCOMING)
 
 
 def device_of(address: str) -> str:
@@ -281,11 +287,12 @@ def forget_all() -> None:
 def clock(order: Order) -> Order:
     """Ahead, and nobody sets it right."""
     ahead = order["options"].get("ahead", AHEAD_S)
-    ask = ["systemctl", "is-active", "--quiet"]
-    services = [s for s in TIME_SERVICES if not subprocess.run([*ask, s], check=False).returncode]
-    for service in services:
-        run("systemctl", "stop", service)
+    active = ("systemctl", "is-active", "--quiet")
+    services = [service for service in TIME_SERVICES if attempt(*active, service)]
+    # First what may be refused: what it has stopped would not be known to who takes it away.
     time.clock_settime(time.CLOCK_REALTIME, time.time() + ahead)
+    for service in services:
+        attempt("systemctl", "stop", service)
     return {"ahead": ahead, "services": services}
 
 
@@ -348,8 +355,10 @@ def main() -> None:
         finally:
             undo({**order, **(details or {})})
         say(result={})
-    except (FaultError, OSError) as error:
+    except FaultError as error:
         say(error=str(error))
+    except OSError as error:
+        say(error=f"{error.filename or sys.argv[1]}: {error.strerror}")
 
 
 if __name__ == "__main__":
