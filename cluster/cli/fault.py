@@ -115,14 +115,12 @@ def _command(name: str, kind: Kind) -> click.Command:
         # As Ctrl-C does: the fault is taken away and shown before the command ends.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         ordered = Ordered(Inventory.load(path), order)
-        if not background:
-            try:
-                if not kind.at_once:
-                    _wait(ordered, order)
-            finally:
+        try:
+            if not (background or kind.at_once):
+                _wait(ordered, order)
+        finally:
+            if not background:
                 ordered.end()
-                _show([ordered.truth], format_)
-        else:
             _show([ordered.truth], format_)
 
     text = f"{kind.what}\n\n\b\nExample:\n  {kind.example}"

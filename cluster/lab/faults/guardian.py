@@ -38,7 +38,7 @@ def hold(fault: Fault, stop: int) -> None:
         fault.note(file, truth())
         try:
             made = truth(**fault.machine.apply(order))
-        except JobError:
+        except Exception:
             Path(file.name).unlink()
             raise
         fault.note(file, made)

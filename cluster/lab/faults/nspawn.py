@@ -3,6 +3,7 @@
 A fault is found by the names of lab and machine alone, like all of a lab: what made it may be gone.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -16,8 +17,8 @@ from typing import Any
 from cluster.errors import ClusterError
 from cluster.lab import cgroups, network
 from cluster.lab.faults.kinds import Order
-from cluster.lab.faults.remote import machine as inside
-from job.errors import JobError, UsageError
+from cluster.lab.faults.remote import machine as remote
+from job.errors import UsageError
 
 # systemd in the machine answers with so much.
 MIN_RESIDENT_MB = 48
@@ -30,6 +31,15 @@ import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end: pass
+"""
+CALL = """
+import sys
+program = {"__name__": "machine"}
+exec(sys.stdin.read(), program)
+try:
+    print(eval(sys.argv[1], program))
+except program["FaultError"] as error:
+    sys.exit(str(error))
 """
 
 Details = Mapping[str, Any]
@@ -59,7 +69,7 @@ class NspawnMachine:
         apply, _ = FAULTS[order.kind]
         try:
             return apply(self, order)
-        except JobError:
+        except Exception:
             self.remove(order, {})
             raise
 
@@ -143,7 +153,7 @@ def _end_cpu_neighbour(machine: NspawnMachine, _details: Details) -> None:
 
 
 def _link(machine: NspawnMachine, order: Order) -> Details:
-    mbit = inside.link_mbit(order.factor, order.options, machine.bandwidth_mbit)
+    mbit = remote.link_mbit(order.factor, order.options, machine.bandwidth_mbit)
     if loss := order.options.get("loss", 0.0):
         if shutil.which("nft") is None:
             raise ClusterError(
@@ -202,11 +212,11 @@ def _swap(command: list[str]) -> None:
 
 
 def _disk(machine: NspawnMachine, order: Order) -> Details:
-    mbs = inside.disk_mbs(order.factor, order.options)
+    mbs = remote.disk_mbs(order.factor, order.options)
     image = Path(machine.folder) / machine.name / "data.img"
     command = ["losetup", "--associated", str(image), "--noheadings", "--output", "MAJ:MIN"]
     device = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    inside.forget(_root(machine) / "data")
+    _inside(machine, "forget(Path('/data'))")
     cgroups.set_disk(machine.lab, machine.name, device, round(mbs * 1e6))
     return {"mbs": mbs, "device": device}
 
@@ -227,13 +237,10 @@ def _end_freeze(machine: NspawnMachine, _details: Details) -> None:
 
 
 def _cold(machine: NspawnMachine, _order: Order) -> Details:
-    try:
-        localised_mb = inside.empty_cache(_root(machine))
-    except inside.FaultError as error:
-        raise ClusterError(f"{machine.name}: {error}.") from error
-    inside.forget(_root(machine) / "data")
+    localised_mb = int(_inside(machine, "empty_cache(Path('/'))"))
+    _inside(machine, "forget(Path('/data'))")
     # What it has changed of its image, which other machines share.
-    inside.forget(Path(machine.folder) / machine.name / "upper")
+    remote.forget(Path(machine.folder) / machine.name / "upper")
     return {"localised_mb": localised_mb}
 
 
@@ -244,16 +251,32 @@ def _clock(machine: NspawnMachine, _order: Order) -> Details:
     )
 
 
-def _root(machine: NspawnMachine) -> Path:
-    """The machine's own view of its files, by one of its processes."""
+def _inside(machine: NspawnMachine, call: str) -> str:
+    """What a call of remote/machine.py gives in the machine: its links lead nowhere else there.
+
+    Raises:
+        ClusterError: it failed.
+    """
+    words = ["nsenter", f"--target={_process(machine)}", "--mount", "--root", "--wd"]
+    done = subprocess.run(
+        [*words, "/usr/bin/python3", "-c", CALL, call],
+        input=Path(remote.__file__).read_text(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ClusterError(f"{machine.name}: {done.stderr.strip().splitlines()[-1]}.")
+    return done.stdout
+
+
+def _process(machine: NspawnMachine) -> int:
+    """A process that sees the machine's files, as those that run it do not."""
     for process in sorted(cgroups.processes(machine.lab, machine.name)):
-        root = Path(f"/proc/{process}/root")
-        try:
-            if (root / "etc/hostname").read_text().strip() == machine.name:
-                return root
-        except OSError:  # it has ended
-            continue
-    raise ClusterError(f"{machine.name} has no process whose files could be seen.")
+        with contextlib.suppress(OSError):  # it has ended
+            if Path(f"/proc/{process}/root/etc/hostname").read_text().strip() == machine.name:
+                return process
+    raise ClusterError(f"{machine.name} has no process of its own: see `cluster lab status`.")
 
 
 def _nothing(_machine: NspawnMachine, _details: Details) -> None:

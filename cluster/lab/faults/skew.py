@@ -23,8 +23,8 @@ QUALITY = 95
 def skew(source: Path, output: Path, *, factor: float, share: float) -> Truth:
     """Copy the images of a folder; a SHARE of them, the last by name, get FACTOR times the pixels.
 
-    So a part of the input that is cut out by name is costly as a whole: its images take about
-    FACTOR times as long to fetch, decode and resize. Inference takes as long as before, for the
+    So a part of the input that is cut out by name is costly as a whole: its images take FACTOR
+    times as long to decode and resize, or longer. Inference takes as long as before, for the
     network's input has one size.
 
     Raises:
