@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from cluster import topology
+from cluster.cli.fault import fault
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
 from cluster.errors import ClusterError
@@ -29,8 +30,12 @@ def lab() -> None:
       cluster lab up
       cluster -i inventory/lab-hetero lab up
       cluster lab ssh node2 -- systemctl --failed
+      cluster lab fault cpu-quota node2 --factor 3
       cluster lab down
     """
+
+
+lab.add_command(fault)
 
 
 @lab.command()
@@ -75,7 +80,7 @@ def up(path: Path, provider: str) -> None:
 @click.option("--all", "every", is_flag=True, help="All labs on this computer.")
 @pass_inventory
 def down(path: Path, every: bool) -> None:
-    """Remove the machines and everything that `up` made, but for the image.
+    """Remove the machines, their faults, and everything that `up` made, but for the image.
 
     Works after a crash, too.
     """

@@ -18,11 +18,25 @@ INTERFACE = "eth0"
 # 26 Mbit/s; tc-tbf(8) asks for rate / HZ at least, 0.5 MB/s for each Mbit at HZ=250.
 MIN_BURST_BYTES = 32_000
 LATENCY = "400ms"
+# nftables: a packet is lost where it arrives, so the sender's kernel knows nothing of it.
+LOSS = (
+    "add table netdev loss; add chain netdev loss arriving"
+    ' {{ type filter hook ingress device "{device}" priority 0; }};'
+    " add rule netdev loss arriving numgen random mod 100000 < {limit} drop"
+)
+
+# Namespace and device of both ends of a link.
+Ends = tuple[tuple[str, str], tuple[str, str]]
 
 
 def namespace(lab: str, machine: str = "") -> str:
     """The name of a machine's network namespace, or of the lab's own."""
     return f"{lab}-{machine}" if machine else lab
+
+
+def exists(lab: str) -> bool:
+    """Whether a lab has its network."""
+    return (NAMESPACES / lab).exists()
 
 
 def up(lab: str, machines: tuple[Machine, ...]) -> None:
@@ -36,7 +50,7 @@ def up(lab: str, machines: tuple[Machine, ...]) -> None:
     _ip(*inside, "address", "add", address, "dev", BRIDGE)
     _ip(*inside, "link", "set", BRIDGE, "up")
     for number, machine in enumerate(machines):
-        own, link = namespace(lab, machine.name), f"host{number}"
+        (_, link), (own, _) = ends(lab, number, machine.name)
         _ip("netns", "add", own)
         end = ("peer", "name", INTERFACE, "netns", own)
         _ip(*inside, "link", "add", link, "type", "veth", *end)
@@ -46,8 +60,7 @@ def up(lab: str, machines: tuple[Machine, ...]) -> None:
         _ip("-n", own, "address", "add", address, "dev", INTERFACE)
         _ip("-n", own, "link", "set", INTERFACE, "up")
         if machine.bandwidth_mbit is not None:
-            _shape(lab, link, machine.bandwidth_mbit)
-            _shape(own, INTERFACE, machine.bandwidth_mbit)
+            shape(ends(lab, number, machine.name), machine.bandwidth_mbit)
 
 
 def down(lab: str) -> None:
@@ -57,25 +70,64 @@ def down(lab: str) -> None:
             _ip("netns", "delete", path.name)
 
 
+def ends(lab: str, number: int, machine: str) -> Ends:
+    """The two ends of the link of a lab's machine number NUMBER, the machine's own last."""
+    return (lab, f"host{number}"), (namespace(lab, machine), INTERFACE)
+
+
+def shape(link: Ends, mbit: float | None, *, delay_ms: float = 0.0) -> None:
+    """Limit a link to a speed, both directions, and delay each; None: no limit.
+
+    Raises:
+        ClusterError: tc failed; a delay takes netem, which not every kernel has.
+    """
+    for where, device in link:
+        at = ("tc", "-n", where, "qdisc")
+        # There may be none, which is as well.
+        subprocess.run([*at, "delete", "dev", device, "root"], capture_output=True, check=False)
+        parent = ["root"]
+        if mbit is not None:
+            burst = max(MIN_BURST_BYTES, round(mbit * 1e6 / 8 / 250))
+            rate = f"{round(mbit * 1000)}kbit"
+            options = ("rate", rate, "burst", str(burst), "latency", LATENCY)
+            _run(*at, "add", "dev", device, *parent, "handle", "1:", "tbf", *options)
+            parent = ["parent", "1:1"]
+        if delay_ms:
+            try:
+                _run(*at, "add", "dev", device, *parent, "netem", "delay", f"{delay_ms:g}ms")
+            except ClusterError as error:
+                if "kind is unknown" not in str(error):
+                    raise
+                raise ClusterError(
+                    "This computer's kernel has no netem, which delays packets: order no --delay."
+                ) from error
+
+
+def lose(link: Ends, percent: float) -> None:
+    """Drop so many of a link's packets, both directions, by chance; 0: none.
+
+    Raises:
+        ClusterError: nft failed; it comes with the package nftables.
+    """
+    for where, device in link:
+        nft = ("nsenter", f"--net={NAMESPACES / where}", "nft")
+        if percent:
+            _run(*nft, LOSS.format(device=device, limit=round(percent * 1000)))
+        else:
+            delete = [*nft, "delete table netdev loss"]
+            subprocess.run(delete, capture_output=True, check=False)
+
+
 @contextmanager
 def unshaped(lab: str, machines: Sequence[Machine], name: str) -> Iterator[None]:
     """A slowed machine's link at full speed, for as long as this goes."""
     at, machine = next((at, each) for at, each in enumerate(machines) if each.name == name)
-    ends = ((lab, f"host{at}"), (namespace(lab, name), INTERFACE))
-    for where, device in ends:
-        _run("tc", "-n", where, "qdisc", "delete", "dev", device, "root")
+    link = ends(lab, at, name)
+    shape(link, None)
     try:
         yield
     finally:
-        for where, device in ends:
-            _shape(where, device, machine.bandwidth_mbit or 0)
-
-
-def _shape(where: str, device: str, mbit: float) -> None:
-    burst = max(MIN_BURST_BYTES, round(mbit * 1e6 / 8 / 250))
-    rate = f"{round(mbit * 1000)}kbit"
-    options = ("rate", rate, "burst", str(burst), "latency", LATENCY)
-    _run("tc", "-n", where, "qdisc", "replace", "dev", device, "root", "tbf", *options)
+        shape(link, machine.bandwidth_mbit)
 
 
 def _ip(*arguments: str) -> None:

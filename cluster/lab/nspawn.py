@@ -18,6 +18,7 @@ from typing import Literal, NoReturn
 from cluster.errors import ClusterError
 from cluster.inventory import LAB_CONFIG, Inventory
 from cluster.lab import access, cgroups, network
+from cluster.lab.faults import record
 from cluster.lab.machines import Machine, machines_of
 from cluster.places import locked
 
@@ -62,6 +63,11 @@ class Lab:
         name = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
         return cls(name=name, inventory=path, folder=LABS / name)
 
+    @property
+    def faults(self) -> Path:
+        """Where the faults of its machines are kept."""
+        return self.folder / "faults"
+
     def up(
         self, inventory: Inventory, image: Callable[[], str], say: Callable[[str], None]
     ) -> list[str]:
@@ -88,6 +94,7 @@ class Lab:
     def down(self) -> bool:
         """Remove the lab; False where there was none."""
         with self._locked():
+            record.clear(self.faults)
             for log in LABS.glob(f"{self.name}-*.log"):
                 log.unlink()
             return self._down()

@@ -1,5 +1,6 @@
 """Labs of virtual machines: a thin layer over `vagrant`, whose Vagrantfile reads the inventory."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -7,7 +8,12 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.inventory import LAB_CONFIG, Inventory
+from cluster.lab.faults import record
 from cluster.places import repository
+from job.errors import JobError
+
+# In an inventory's folder: where the faults of its lab are kept.
+FAULTS = LAB_CONFIG.with_name("faults")
 
 
 def up(inventory: Inventory, *, provider: str) -> None:
@@ -27,6 +33,9 @@ def is_up(inventory: Path) -> bool:
 
 def destroy(inventory: Path) -> None:
     """Remove the machines."""
+    # A fault goes with its machine; its guardian need not try to reach that.
+    with contextlib.suppress(JobError):
+        record.clear(inventory / FAULTS)
     _vagrant(inventory, "destroy", "--force")
 
 

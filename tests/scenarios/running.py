@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from cluster.inventory import Inventory
 from cluster.lab import cgroups, network, nspawn
+from cluster.lab.faults.order import fault
 from cluster.places import repository
 from job.model import Model
 from job.yolact.compare import differences
@@ -178,17 +179,9 @@ class Machine:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """All of its processes stand still."""
-        stopped = cgroups.processes(self._lab, self.host)
-        for process in stopped:
-            os.kill(process, signal.SIGSTOP)
-        try:
+        inventory = Inventory.load(self.lab.inventory)
+        with fault(inventory, "freeze", self.host, seconds=RUN_S):
             yield
-        finally:
-            for process in stopped:
-                try:
-                    os.kill(process, signal.SIGCONT)
-                except ProcessLookupError:
-                    continue
 
     @contextmanager
     def cut_off(self) -> Iterator[None]:
