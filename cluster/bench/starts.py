@@ -102,14 +102,21 @@ class StartupLab:
             )
         return rows
 
-    def run(self, spec: JobSpec, *, adapt: Adapt = lambda cluster: cluster) -> dict[str, Any]:
+    def run(
+        self,
+        spec: JobSpec,
+        *,
+        adapt: Adapt = lambda cluster: cluster,
+        listener: Listener | None = None,
+    ) -> dict[str, Any]:
         """run.json of a run for which every executor was waited for."""
 
         def patient(cluster: ClusterSpec) -> ClusterSpec:
             return dataclasses.replace(adapt(cluster), wait_s=EXECUTORS_S, late_s=EXECUTORS_S)
 
         with bounded(RUN_S, "a run"):
-            return launch.start(self.inventory, spec, _Steps(self.tell), adapt=patient)
+            told = listener or _Steps(self.tell)
+            return launch.start(self.inventory, spec, told, adapt=patient)
 
     def new_output(self) -> Path:
         """A name for a run directory."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
 from cluster.bench import deploy as deploy_bench
+from cluster.bench import makespan as makespan_bench
 from cluster.bench import scale as scale_bench
 from cluster.bench import startup as startup_bench
 from cluster.bench import throughput as throughput_bench
@@ -35,6 +36,7 @@ def bench() -> None:
       cluster bench deploy --nodes 1 --nodes 3
       cluster bench startup --lab lab-yarn --runs 3
       cluster bench scale --nodes 1 --nodes 3
+      cluster bench makespan --photos 1200
       cluster bench stragglers --trials 120
     """
     # As Ctrl-C: a lab that a bench has made goes with it.
@@ -194,6 +196,21 @@ def stragglers(trials: int, seed: int, processes: int, format_: str, assert_: bo
     """How right the verdict on stragglers is, on simulated clusters, beside others' rules."""
     result = stragglers_bench.measure(trials=trials, seed=seed, processes=processes, tell=tell_step)
     _show(result, format_, assert_, tables=stragglers_bench.tables(result.rows))
+
+
+@bench.command()
+@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--photos", type=click.IntRange(min=200), default=1200, show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A name, or a folder.")
+@format_option
+@assert_option
+def makespan(runs: int, photos: int, model: str, format_: str, assert_: bool) -> None:
+    """How long unequal hosts take for a run against the ideal, by how its work is parted.
+
+    Makes the lab of inventory/lab-hetero, where hosts are as fast as 4, 2 and 1, and removes it.
+    """
+    result = makespan_bench.measure(runs=runs, photos=photos, model=model, tell=tell_step)
+    _show(result, format_, assert_)
 
 
 def _show(
