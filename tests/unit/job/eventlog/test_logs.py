@@ -305,6 +305,14 @@ def test_what_is_no_event_log_is_refused_in_a_sentence(
         assert "\n" not in str(error.value)
 
 
+def test_a_large_file_of_something_else_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UsageError, match="is no Spark event log"):
+        read_here(path)
+
+
 def test_where_no_log_is(tmp_path: Path, logs: Path) -> None:
     with pytest.raises(UsageError, match=r"There is no .*gone: name an event log, or a folder"):
         read_here(tmp_path / "gone")
