@@ -26,7 +26,7 @@ def print_log(console: Console, data: Mapping[str, Any]) -> None:
     console.print(Text(", ".join(filter(None, said))), soft_wrap=True)
     hosts = sorted(
         data["hosts"],
-        key=lambda host: (not host["straggler"], -(host["factor"] or 0), host["host"]),
+        key=lambda host: (not host["straggler"], not host["slow"], -(host["factor"] or 0)),
     )
     if hosts:
         console.print(_hosts(hosts[:ROWS]))

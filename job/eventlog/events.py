@@ -6,7 +6,7 @@ Arrow's JSON reader in batches. Memory grows with the columns of the tables alon
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,8 +113,9 @@ def read(storage: Storage, entries: Sequence[Entry]) -> EventLog:
     reader = _Reader(entries[0].path)
     for entry in entries:
         plain = Plain(storage.pieces(entry.path), entry.path)
-        for line in _lines(plain):
-            reader.take(line)
+        for piece in plain:
+            reader.take(piece)
+        reader.end_file()
         if plain.cut:
             reader.notes.append(f"{entry.name} ends in the middle: what is whole of it was read.")
         if entry.name.endswith(".compact"):
@@ -124,24 +125,12 @@ def read(storage: Storage, entries: Sequence[Entry]) -> EventLog:
     return reader.result()
 
 
-def _lines(pieces: Plain) -> Iterator[bytes]:
-    rest = b""
-    for piece in pieces:
-        first, *more = piece.split(b"\n")
-        rest += first
-        if more:
-            yield rest
-            yield from more[:-1]
-            rest = more[-1]
-    if rest:
-        yield rest
-
-
 class _Reader:
     def __init__(self, path: str) -> None:
         self.notes: list[str] = []
         self._path = path
         self._begun = False
+        self._rest = b""
         self._said: dict[str, Any] = {}
         self._batch: list[bytes] = []
         self._batch_bytes = 0
@@ -159,14 +148,27 @@ class _Reader:
             b"StageCompleted": self._stage,
         }
 
-    def take(self, line: bytes) -> None:
-        if not self._begun:
-            if not line.startswith(EVENT):
-                raise UsageError(
-                    f"{self._path} is no Spark event log: it does not begin with an event, as in"
-                    f" {EVENT.decode()} ..."
-                )
-            self._begun = True
+    def take(self, piece: bytes) -> None:
+        """The next bytes of a file."""
+        if not self._begun and not piece.startswith(EVENT):
+            raise UsageError(
+                f"{self._path} is no Spark event log: it does not begin with an event, as in"
+                f" {EVENT.decode()} ..."
+            )
+        self._begun = True
+        first, *more = piece.split(b"\n")
+        self._rest += first
+        for line in more:
+            self._take_line(self._rest)
+            self._rest = line
+
+    def end_file(self) -> None:
+        """What is left is the last line, perhaps not whole."""
+        if self._rest:
+            self._take_line(self._rest)
+        self._rest = b""
+
+    def _take_line(self, line: bytes) -> None:
         if line.startswith(_TASK_END):
             self._batch.append(_without_accumulators(line))
             self._batch_bytes += len(self._batch[-1])

@@ -1,18 +1,27 @@
 """``cluster report EVENTLOG``."""
 
+import dataclasses
+import getpass
 import io
 import json
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 import job.report
+from cluster.cli import main
 from cluster.cli.log_tables import print_log
+from cluster.inventory import Inventory
 from job.eventlog import Here, find, read
 from job.report.eventlog import assemble
 from tests.unit.cluster.cli.conftest import ROOT, Cluster
+from tests.unit.cluster.conftest import Server, reachable
+from tests.unit.job.test_webhdfs import Handler, Hdfs
 
 LOG = ROOT / "tests" / "unit" / "job" / "eventlog" / "frozen-host.gz"
 SCHEMA = Path(job.report.__file__).with_name("eventlog.schema.json")
@@ -77,3 +86,25 @@ def test_tables_fit_a_terminal_of_80_columns() -> None:
     for figure in ("node3", "0.91-1.81", "failed", "outrun", "lost", "at pace", "6.04", "start"):
         assert figure in tables
     assert "…" not in tables
+
+
+def test_a_log_on_hdfs_is_read_through_the_edge_host(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hdfs = Hdfs(files={"/spark-events/application_1.gz": LOG.read_bytes()})
+    handler = type("Bound", (Handler,), {"hdfs": hdfs})
+    with ThreadingHTTPServer(("", 0), handler) as namenode:
+        threading.Thread(target=namenode.serve_forever, daemon=True).start()
+        there = reachable(server, tmp_path, "node1", cluster_address="127.0.0.3")
+        groups = frozenset({"edge", "hdfs_namenode"})
+        host = dataclasses.replace(there.hosts[0], groups=groups)
+        found = Inventory(path=tmp_path, hosts=(host,), groups=groups)
+        monkeypatch.setattr(Inventory, "load", lambda _: found)
+        monkeypatch.setattr("cluster.env.store.PORT", namenode.server_address[1])
+        for path in ("hdfs:///spark-events", "hdfs://node1:8020/spark-events/application_1.gz"):
+            done = CliRunner().invoke(main, ["report", path, "--format", "json"])
+            assert done.exit_code == 0, done.output
+            assert json.loads(done.output)["verdict"]["hosts"] == ["node2"]
+        namenode.shutdown()
+    # As who we are on the edge host.
+    assert {each["user.name"] for each in hdfs.asked} == {getpass.getuser()}

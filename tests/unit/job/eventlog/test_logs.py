@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def written(folder: Path, content: bytes, name: str = "app-1") -> Path:
     folder.mkdir(exist_ok=True, parents=True)
     (folder / name).write_bytes(content)
     return folder / name
+
+
+def packed(codec: str, logs: Path) -> bytes:
+    if codec == "gzip":
+        return gzip.compress(file_of(logs / "plain").read_bytes())
+    return file_of(logs / codec).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +73,7 @@ def test_a_log_that_grows_is_read_as_far_as_it_goes(codec: str, logs: Path) -> N
 def test_of_a_file_cut_anywhere_what_is_whole_is_read(
     codec: str, logs: Path, lines: list[bytes], tmp_path: Path
 ) -> None:
-    if codec == "gzip":
-        whole = gzip.compress(file_of(logs / "plain").read_bytes())
-    else:
-        whole = file_of(logs / codec).read_bytes()
+    whole = packed(codec, logs)
     seen = []
     for share in (0.5, 0.9, 0.99, 0.999):
         cut = written(tmp_path, whole[: int(share * len(whole))])
@@ -85,6 +89,26 @@ def test_of_a_file_cut_anywhere_what_is_whole_is_read(
         assert codec == "plain" or f"{cut.name} ends in the middle" in found.notes[0]
     assert seen == sorted(seen)
     assert seen[-1] >= 8
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd", "snappy", "gzip"])
+def test_streams_after_one_another_are_one_log(codec: str, logs: Path, tmp_path: Path) -> None:
+    found = read_here(written(tmp_path, 2 * packed(codec, logs)))
+    assert found.tasks.num_rows == 26
+    assert found.notes == []
+
+
+def test_blocks_of_lz4_that_were_not_worth_packing(lines: list[bytes], tmp_path: Path) -> None:
+    def block(content: bytes) -> bytes:
+        header = struct.pack("<8sBIII", b"LZ4Block", 0x15, len(content), len(content), 0)
+        return header + content
+
+    content = b"\n".join(lines)
+    whole = block(content[:5000]) + block(content[5000:]) + block(b"")
+    assert read_here(written(tmp_path, whole)).tasks.num_rows == 13
+    assert read_here(written(tmp_path, whole)).notes == []
+    # The mark of the end is cut.
+    assert "ends in the middle" in read_here(written(tmp_path, whole[:-5])).notes[0]
 
 
 def test_the_columns_are_what_the_events_say(lines: list[bytes], logs: Path) -> None:
@@ -279,6 +303,14 @@ def test_what_is_no_event_log_is_refused_in_a_sentence(
             read_here(given)
         assert str(error.value).startswith(f"{path} ") and said in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_a_large_file_of_something_else_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UsageError, match="is no Spark event log"):
+        read_here(path)
 
 
 def test_where_no_log_is(tmp_path: Path, logs: Path) -> None:
