@@ -7,8 +7,7 @@ one JSON object a line: {"made": details} once the fault is there, {"step"} whil
 {"result"} or {"error"}. The fault ends with the seconds, with the input, or by SIGTERM. With
 "details" it only takes away what an earlier call has left.
 
-Written for systemd with cgroup v2, as in Debian 11 and later. Jobs and daemons are in system.slice;
-who has logged in is not, so that the machine can still be reached.
+Written for systemd with cgroup v2, as in Debian 11 and later. Jobs and daemons are in system.slice.
 Sources: systemd.resource-control(5), tc-tbf(8), tc-netem(8), the kernel's cgroup-v2.rst.
 """
 
