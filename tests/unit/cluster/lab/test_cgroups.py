@@ -28,7 +28,7 @@ def test_v1_limits(v1: Path) -> None:
     assert folders == [v1 / name / "cluster-lab/lab/slow" for name in cgroups.V1]
     assert (v1 / "cpu/cluster-lab/lab/slow/cpu.cfs_quota_us").read_text() == "25000"
     assert (v1 / "cpu/cluster-lab/lab/slow/cpu.cfs_period_us").read_text() == "100000"
-    assert (v1 / "cpu/cluster-lab/cpu.shares").read_text() == "20480"
+    assert (v1 / "cpu/cluster-lab/cpu.shares").read_text() == "10240"
     limit = (v1 / "memory/cluster-lab/lab/slow/memory.limit_in_bytes").read_text()
     assert limit == str(512 * 1024 * 1024)
 
@@ -38,7 +38,7 @@ def test_v2_limits_and_controllers_switched_on_above(v2: Path) -> None:
     assert folder == v2 / "cluster-lab/lab/slow"
     assert (folder / "cpu.max").read_text() == "25000 100000"
     assert (folder / "memory.max").read_text() == str(512 * 1024 * 1024)
-    assert (v2 / "cluster-lab/cpu.weight").read_text() == "2000"
+    assert (v2 / "cluster-lab/cpu.weight").read_text() == "1000"
     for above in (v2, v2 / "cluster-lab", v2 / "cluster-lab/lab"):
         assert (above / "cgroup.subtree_control").read_text() == "+cpu +cpuset +io +memory +pids"
 
