@@ -196,8 +196,8 @@ def test_a_neighbour_leaves_a_machine_its_quota_divided_by_the_factor(
         machine, burners = (now - began for now, began in zip(seconds(), then, strict=True))
         # Of its one core, whatever else goes on: half of it is its quota.
         assert 0.6 / 8 < machine / (machine + burners) < 1.6 / 8
-        # The causes differ: a quota would hold it back.
-        assert throttled_periods(lab) == held_back
+        # The causes differ: a quota would hold it back in each of these 40 periods.
+        assert throttled_periods(lab) - held_back < 5
     computing.communicate(timeout=60)
     assert cgroups.processes(own, cgroups.neighbour("slow")) == set()
 
@@ -264,11 +264,11 @@ def test_memory_is_short(lab: Path, inventory: Inventory) -> None:
     assert running.stdin
     assert running.stdout.readline() == "ready\n"
     with fault(inventory, "memory", "slow", factor=2) as truth:
-        assert truth.details["mb"] < 140
+        assert truth.details["mb"] < 250
         assert Path("/proc/swaps").read_text() != swaps
         running.stdin.write("go\n")
         running.stdin.flush()
-        assert int(running.stdout.readline()) > 1000
+        assert int(running.stdout.readline()) > 200
     running.stdin.close()
     assert running.wait(30) == 0  # it was not killed
 
