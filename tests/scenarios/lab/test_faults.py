@@ -258,7 +258,7 @@ def test_a_delay_is_felt_or_refused(lab: Path, inventory: Inventory) -> None:
 
 
 def test_memory_is_short(lab: Path, inventory: Inventory) -> None:
-    swaps = Path("/proc/swaps").read_text()
+    swaps, killed = Path("/proc/swaps").read_text(), oom_kills(lab)
     running = start(lab, "slow", f"python3 -c '{TOUCH}'")
     assert running.stdout
     assert running.stdin
@@ -270,7 +270,15 @@ def test_memory_is_short(lab: Path, inventory: Inventory) -> None:
         running.stdin.flush()
         assert int(running.stdout.readline()) > 200
     running.stdin.close()
-    assert running.wait(30) == 0  # it was not killed
+    running.wait(60)
+    assert oom_kills(lab) == killed
+
+
+def oom_kills(lab: Path) -> int:
+    """How many processes of the machine the kernel has ended for want of memory."""
+    group = cgroups.ROOT / "memory" / cgroups.FOLDER / nspawn.Lab.of(lab).name / "slow"
+    stat = (group / "memory.oom_control").read_text().split()
+    return int(stat[stat.index("oom_kill") + 1])
 
 
 def test_a_disk_is_slow_and_its_cache_is_gone(lab: Path, inventory: Inventory) -> None:
