@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,60 +235,6 @@ def test_cgroup_version_2_is_read_right(world: World) -> None:
         "scope": "/sys/fs/cgroup/system.slice/limited.service",
         "contained": False,
     }
-
-
-def test_faults_are_made_from_inside_and_taken_away(world: World) -> None:
-    with (world.inventory / ".lab" / "ssh_config").open("a") as config:
-        config.write("Host *\n  ConnectTimeout 60\n")
-    look = """
-    systemctl show system.slice -p CPUQuotaPerSecUSec -p MemoryHigh
-    systemctl show system.slice -p IOReadBandwidthMax -p IOWriteBandwidthMax
-    systemctl is-active cluster-fault-neighbour systemd-timesyncd
-    sudo tc qdisc show dev eth1 | sed 's/ [0-9a-f]*: / /'; sudo swapon --noheadings --show=NAME
-    ip -br link | cut -d ' ' -f 1
-    """
-
-    def fault(*words: str) -> str:
-        cluster = Path(sys.executable).with_name("cluster")
-        return world.run(cluster, "-i", world.inventory, "lab", "fault", *words)
-
-    def ahead() -> float:
-        return float(world.ssh("part", "date +%s.%N")) - time.time()
-
-    world.ssh("part", "sudo systemctl start systemd-timesyncd")
-    before = world.ssh("part", look)
-    assert "CPUQuotaPerSecUSec=infinity" in before
-    assert "\ninactive\nactive\n" in before
-    for words in (
-        ("cpu-quota", "--factor", "2"),
-        ("cpu-neighbour", "--factor", "2"),
-        ("link", "--mbit", "5", "--loss", "1", "--delay", "20"),
-        ("memory", "--mb", "128"),
-        ("disk", "--mbs", "3"),
-        ("clock", "--ahead", "1000"),
-    ):
-        fault(words[0], "part", *words[1:], "--for", "900", "--background")
-    said = world.ssh("part", look)
-    for words in (
-        *("CPUQuotaPerSecUSec=500ms", f"MemoryHigh={128 << 20}", " 3000000\n"),
-        *("\nactive\ninactive\n", "rate 5Mbit", "delay 20ms", "loss 1%", "fault-in"),
-        "/var/tmp/cluster-fault.swap",
-    ):
-        assert words in said, said
-    assert ahead() == pytest.approx(1000, abs=30)
-    assert len(fault("clear", "--format", "json").splitlines()) == 6
-    assert world.ssh("part", look) == before
-    assert ahead() == pytest.approx(0, abs=30)
-
-    fault("freeze", "part", "--for", "600", "--background")
-    ask = f"timeout 20 ssh -F {world.inventory}/.lab/ssh_config part true"
-    world.run("bash", "-c", f"! {ask}")
-    # The machine takes the fault away itself when the connection is lost.
-    (path,) = (world.inventory / ".lab" / "faults").glob("*.json")
-    world.run("kill", "-KILL", json.loads(path.read_text())["guardian"])
-    world.run("bash", "-c", f"until {ask}; do sleep 1; done", timeout=120)
-    (row,) = fault("clear", "--format", "json").splitlines()
-    assert json.loads(row)["kind"] == "freeze"
 
 
 def test_destroy_leaves_nothing(world: World) -> None:
