@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from job.report.rounding import rounded
 from job.report.timeline import Grid, TimeAxis, ends_of
-from job.stragglers.evidence import medians, silences, slowness
-from job.stragglers.work import Floats, groups, median, numbers
+from job.stragglers.evidence import silences, slowness
+from job.stragglers.pace import covered, task_spans
+from job.stragglers.work import Floats, groups, median, medians, numbers
 
 STEPS = 72
 FEWEST = 12
@@ -33,7 +34,8 @@ def progress(
     grid = Grid.within(axis, most=most)
     classes = {host["host"]: str([host[name] for name in _CLASS]) for host in run["hosts"]}
     pace = _pace(grid, basis, slowness(basis, classes))
-    finished, silent, tasks = grid.places(ends_of(rows)), silences(rows), _tasks(axis, rows)
+    finished, silent = grid.places(ends_of(rows)), silences(rows)
+    tasks = task_spans(rows, axis.at(numbers(rows, "started_at")), axis.at(ends_of(rows)))
     kept = sum(map(len, tasks.values())) <= TASKS
     begin = median(np.array([own[:, 0].min() for own in tasks.values()]))
     end = max((own[:, 1].max() for own in tasks.values()), default=np.nan)
@@ -80,20 +82,8 @@ def _pace(grid: Grid, rows: pa.Table, slower: Floats) -> dict[str, Floats]:
         lengths = last[timed] - first[timed] + 1
         image = np.repeat(timed, lengths)
         step = np.arange(len(image)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        pace[host] = medians(first[image] + step, slower[image], bins=steps)
+        pace[host] = medians(slower[image], first[image] + step, steps)
     return pace
-
-
-def _tasks(axis: TimeAxis, rows: pa.Table) -> dict[str, Floats]:
-    """The tasks of each host in order [n, 3]: from its first image to its last, and how many."""
-    starts, ends = axis.at(numbers(rows, "started_at")), axis.at(ends_of(rows))
-    tasks: dict[str, list[tuple[float, float, int]]] = {}
-    for (host, _), own in groups(rows, "host", "task_id").items():
-        timed = own[~np.isnan(starts[own])]
-        if len(timed):
-            task = float(starts[timed].min()), float(ends[timed].max()), len(timed)
-            tasks.setdefault(host, []).append(task)
-    return {host: np.array(sorted(own)) for host, own in tasks.items()}
 
 
 def _inside(grid: Grid, stretches: Floats) -> Floats:
@@ -101,12 +91,3 @@ def _inside(grid: Grid, stretches: Floats) -> Floats:
     middles = (grid.edges[1:] + grid.edges[:-1]) / 2
     inside: Floats = ((middles > stretches[:, :1]) & (middles < stretches[:, 1:])).any(axis=0)
     return inside
-
-
-def covered(spans: Floats, edges: Floats) -> Floats:
-    """Seconds [steps] of each step between ``edges`` that ``spans`` [n, 2], by start, cover."""
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(spans[:, 1])])[:-1]
-    starts = np.maximum(spans[:, 0], before)[:, None]
-    lengths = np.maximum(spans[:, 1:2] - starts, 0)
-    seconds: Floats = np.diff(np.clip(edges - starts, 0, lengths).sum(axis=0))
-    return seconds

@@ -11,11 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from job.stragglers.work import Floats
-
-Ints = npt.NDArray[np.int64]
+from job.stragglers.work import Floats, Ints, medians
 
 HUBER = 1.345  # 95 % as efficient as means where residuals are normal
 MAD = 1.4826  # times the median deviation: the standard deviation where residuals are normal
@@ -96,19 +93,6 @@ def fit(
 def total(values: Floats, groups: Ints, count: int) -> Floats:
     """The sum of ``values`` [rows] in each of ``count`` groups."""
     return np.bincount(groups, values, count).astype(np.float64, copy=False)
-
-
-def medians(values: Floats, groups: Ints, count: int) -> Floats:
-    """The median of ``values`` [rows] in each of ``count`` groups; NaN where there are none."""
-    order = np.lexsort((values, groups))
-    sizes = np.bincount(groups, minlength=count)
-    firsts = np.cumsum(sizes) - sizes
-    found = np.full(count, np.nan)
-    some = sizes > 0
-    low, high = firsts + (sizes - 1) // 2, firsts + sizes // 2
-    ordered = values[order]
-    found[some] = (ordered[low[some]] + ordered[high[some]]) / 2
-    return found
 
 
 def connected(one: Ints, other: Ints) -> Ints:

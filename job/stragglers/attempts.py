@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from job.stragglers.additive import Ints, medians, total
-from job.stragglers.work import Floats, numbers
+from job.stragglers.additive import total
+from job.stragglers.work import Floats, Ints, medians, numbers
 
 Flags = npt.NDArray[np.bool_]
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from job.stragglers.model import MIN_IMAGES
-from job.stragglers.work import Floats, groups, median, numbers, warm, work_ms
+from job.stragglers.work import Floats, groups, median, medians, numbers, warm, work_ms
 
 SILENT_IMAGES = 10
 SILENT_S = 3.0
@@ -168,9 +167,9 @@ def slowness(timings: pa.Table, classes: Mapping[str, str]) -> Floats:
     counted = usual & ~np.isnan(logs)
     key = host[counted] * count + size[counted]
     shape = len(by_host), count
-    of_size = medians(key, logs[counted], bins=len(by_host) * count).reshape(shape)
+    of_size = medians(logs[counted], key, len(by_host) * count).reshape(shape)
     images = np.bincount(key, minlength=len(by_host) * count).reshape(shape)
-    of_all = medians(host[counted], logs[counted], bins=len(by_host))
+    of_all = medians(logs[counted], host[counted], len(by_host))
     timed = ~np.isnan(of_all)
     kinds = np.array([classes.get(name, "") for (name,) in by_host])
     slower = np.full(timings.num_rows, np.nan)
@@ -189,20 +188,6 @@ def slowness(timings: pa.Table, classes: Mapping[str, str]) -> Floats:
         )
         slower[rows] = np.exp(logs[rows] - reference[size[rows]])
     return slower
-
-
-def medians(keys: npt.NDArray[np.int64], values: Floats, *, bins: int) -> Floats:
-    """Median [bins] of the ``values`` [n] of each key, 0 to ``bins``; NaN where there are none."""
-    known = ~np.isnan(values)
-    order = np.lexsort((values[known], keys[known]))
-    ordered = values[known][order]
-    number = np.bincount(keys[known], minlength=bins)
-    found = np.full(bins, np.nan)
-    some = number > 0
-    first = (np.cumsum(number) - number)[some]
-    low, high = first + (number[some] - 1) // 2, first + number[some] // 2
-    found[some] = (ordered[low] + ordered[high]) / 2
-    return found
 
 
 def silences(timings: pa.Table) -> dict[str, Floats]:

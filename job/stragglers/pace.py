@@ -16,23 +16,33 @@ def speeds(timings: pa.Table) -> dict[str, float]:
     starts = numbers(rows, "started_at")
     ends = starts + numbers(rows, "total_ms") / 1000
     usable = warm(rows) & ~np.isnan(ends)
-    tasks: dict[str, list[tuple[float, float, int]]] = {}
-    for (host, _), indices in groups(rows, "host", "task_id").items():
-        own = indices[usable[indices]]
-        if len(own):
-            task = float(starts[own].min()), float(ends[own].max()), len(own)
-            tasks.setdefault(host, []).append(task)
     found = {}
-    for host, own_tasks in tasks.items():
-        spans = np.array(sorted(own_tasks))
-        seconds = _covered(spans[:, 0], spans[:, 1])
+    for host, tasks in task_spans(rows, starts, np.where(usable, ends, np.nan)).items():
+        whole = np.array([tasks[0, 0], tasks[:, 1].max()])
+        seconds = float(covered(tasks[:, :2], whole).sum())
         if seconds > 0:
-            found[host] = float(spans[:, 2].sum() / seconds)
+            found[host] = float(tasks[:, 2].sum() / seconds)
     return found
 
 
-def _covered(starts: Floats, ends: Floats) -> float:
-    """Length of the union of intervals [n], given in the order of their starts."""
-    reached = np.maximum.accumulate(ends)
-    before = np.concatenate(([starts[0]], reached[:-1]))
-    return float(np.maximum(reached - np.maximum(starts, before), 0).sum())
+def task_spans(rows: pa.Table, starts: Floats, ends: Floats) -> dict[str, Floats]:
+    """The tasks of each host in order [n, 3]: from its first image to its last, and how many.
+
+    ``starts`` and ``ends`` are those of ``rows``; images without an end are left out.
+    """
+    tasks: dict[str, list[tuple[float, float, int]]] = {}
+    for (host, _), own in groups(rows, "host", "task_id").items():
+        timed = own[~np.isnan(ends[own])]
+        if len(timed):
+            task = float(starts[timed].min()), float(ends[timed].max()), len(timed)
+            tasks.setdefault(host, []).append(task)
+    return {host: np.array(sorted(own)) for host, own in tasks.items()}
+
+
+def covered(spans: Floats, edges: Floats) -> Floats:
+    """Seconds [steps] of each step between ``edges`` that ``spans`` [n, 2], by start, cover."""
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(spans[:, 1])])[:-1]
+    starts = np.maximum(spans[:, 0], before)[:, None]
+    lengths = np.maximum(spans[:, 1:2] - starts, 0)
+    seconds: Floats = np.diff(np.clip(edges - starts, 0, lengths).sum(axis=0))
+    return seconds

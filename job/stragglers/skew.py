@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from job.stragglers.additive import medians
 from job.stragglers.attempts import Attempts
 from job.stragglers.tasks import Comparison
+from job.stragglers.work import medians
 
 LONG_TASK = 3.0  # times the stage's median: DataFlint asks for 10, which hides most
 

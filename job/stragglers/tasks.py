@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from job.stragglers.additive import Additive, Ints, connected, fit
+from job.stragglers.additive import Additive, connected, fit
 from job.stragglers.attempts import Attempts, Flags, at_once
 from job.stragglers.model import Factor, against_others
-from job.stragglers.work import Floats
+from job.stragglers.work import Floats, Ints
 
 MIN_TASKS = 6
 """As few images are compared: fewer do not tell a host from its luck."""

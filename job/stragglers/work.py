@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 STAGES = ("fetch", "decode", "preprocess", "infer", "postprocess", "emit")
 """The stages that are work, in order. Waiting for a free request (``wait_ms``) is not work."""
@@ -50,6 +51,23 @@ def median(values: Floats) -> float:
     """Median of the measured ``values`` [n]; NaN where there are none."""
     measured = values[~np.isnan(values)]
     return float(np.median(measured)) if len(measured) else float("nan")
+
+
+def medians(values: Floats, keys: Ints, count: int) -> Floats:
+    """Median [count] of the measured ``values`` [n] of each of ``keys`` [n], 0 to ``count``.
+
+    NaN where there are none.
+    """
+    known = ~np.isnan(values)
+    values, keys = values[known], keys[known]
+    ordered = values[np.lexsort((values, keys))]
+    sizes = np.bincount(keys, minlength=count)
+    firsts = np.cumsum(sizes) - sizes
+    found = np.full(count, np.nan)
+    some = sizes > 0
+    low, high = firsts + (sizes - 1) // 2, firsts + sizes // 2
+    found[some] = (ordered[low[some]] + ordered[high[some]]) / 2
+    return found
 
 
 def groups(table: pa.Table, *names: str) -> dict[tuple[str, ...], npt.NDArray[np.int64]]:

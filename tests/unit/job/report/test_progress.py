@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from job.report import build
-from job.report.progress import SILENCES, STEPS, covered
+from job.report.progress import SILENCES, STEPS
+from job.stragglers.pace import covered
 from tests.unit.job.report.conftest import START, MakeRun, MakeTimings, Trouble
 
 Hosts = dict[str, dict[str, Any]]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from job.stragglers.additive import connected, fit, medians
+from job.stragglers.additive import connected, fit
+from job.stragglers.work import medians
 
 
 def crossed(

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from job.schemas import HOST_SCHEMA
-from job.stragglers.evidence import MEASURES, Reading, evidence, medians, silences, slowness
+from job.stragglers.evidence import MEASURES, Reading, evidence, silences, slowness
+from job.stragglers.work import medians
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
@@ -102,9 +103,9 @@ def test_work_that_is_not_known_has_no_pace(host_rows: MakeRows, table: MakeTabl
 def test_medians_by_key() -> None:
     keys = np.array([2, 0, 0, 2, 2, 2, 0])
     values = np.array([5.0, 1.0, 9.0, 3.0, np.nan, 100.0, 4.0])
-    found = medians(keys, values, bins=4)
+    found = medians(values, keys, 4)
     assert found[[0, 2]].tolist() == [4, 5] and np.isnan(found[[1, 3]]).all()
-    assert medians(np.array([0, 0]), np.array([1.0, 2.0]), bins=1).tolist() == [1.5]
+    assert medians(np.array([1.0, 2.0]), np.array([0, 0]), 1).tolist() == [1.5]
 
 
 def delayed(rows: Rows, number: int, seconds: float, *, task: int | None = None) -> Rows:
