@@ -26,7 +26,7 @@ from job.model import Model
 from job.modes import MODES
 from job.phases import of_tasks, phase
 from job.pipeline import TaskReport, Work, write_parts
-from job.planner import Plan, calibration, expected_speeds, plan
+from job.planner import Plan, calibration, expected_speeds, plan, task_price
 from job.rundir import RunDirectory
 from job.sampler import Row, Sampler
 from job.session import spark_context, spark_settings
@@ -179,6 +179,10 @@ class _Session:
             engine=self.spec.engine,
             partitions=self.spec.partitions,
             speeds=expected_speeds(self.hosts, self.spec.speeds),
+            hosts=[host.host for host in self.hosts]
+            if all(host.host in self.spec.speeds for host in self.hosts)
+            else (),
+            price=task_price(self.hosts, self.spec.speeds),
         )
 
     @contextlib.contextmanager
@@ -198,7 +202,10 @@ class _Session:
         tell = self.listener.step
         images = [image for task in order.tasks for image in task]
         there = {image.image_id: image for image in self.mode.prepare(self.model, images, tell)}
-        tasks = [tuple(there[image.image_id] for image in task) for task in order.tasks]
+        order = dataclasses.replace(
+            order,
+            tasks=tuple(tuple(there[image.image_id] for image in task) for task in order.tasks),
+        )
         settings = spark_settings(self.mode, self.slots)
         tell("Starting Spark")
         with spark_context(settings, self.mode) as context:
@@ -224,23 +231,23 @@ class _Session:
             tell("Loading the model")
             for _ in range(PASSES):
                 try:
-                    self._collect(context, self._reports(context, work, tasks), len(images))
+                    self._collect(context, self._reports(context, work, order), len(images))
                 finally:
                     self.mode.gather()
                 # A host that is lost takes along what it had ended and not yet handed over.
                 processed = self.run.processed()
-                left = [ref for task in tasks for ref in task if ref.image_id not in processed]
+                left = [
+                    ref for task in order.tasks for ref in task if ref.image_id not in processed
+                ]
                 if not left:
                     break
                 tell(f"{len(left)} results were lost with a host: doing these images again")
-                tasks = list(self._plan(left).tasks)
+                order = self._plan(left)
             self.phases += of_tasks(self.reports, submitted_at, came)
         return settings
 
-    def _reports(
-        self, context: SparkContext, work: Work, tasks: Sequence[Sequence[ImageRef]]
-    ) -> "RDD[TaskReport]":
-        refs = context.parallelize(tasks, len(tasks)).flatMap(lambda task: task)
+    def _reports(self, context: SparkContext, work: Work, order: Plan) -> "RDD[TaskReport]":
+        refs = self.mode.parts(context, order.tasks, order.places)
         records = ENGINES[self.spec.engine](work, refs, self.model.xml)
         return records.mapPartitions(functools.partial(write_parts, work))
 
@@ -249,7 +256,8 @@ class _Session:
         with ThreadPoolExecutor(1, thread_name_prefix="collect") as pool:
             collected = pool.submit(reports.collect)
             before, began = self.run.progress(), time.monotonic()
-            forming = Forming(self.run)
+            known = [host.to_dict() for host in self.hosts]
+            forming = Forming(self.run, {"hosts": known, "options": self.spec.options()})
             try:
                 while not collected.done():
                     wait([collected], timeout=POLL_S)
@@ -257,7 +265,7 @@ class _Session:
                     done = min(self.run.progress() - before, total)
                     self.listener.progress(Progress(done, total, time.monotonic() - began))
                     if len(self.hosts) > 1 and (found := forming.look()):
-                        slow = [host.host for host in found.hosts if host.slow]
+                        slow = [host.host for host in found.hosts if host.straggler]
                         self.listener.forming(slow, found.slow)
             except BaseException:
                 context.cancelAllJobs()

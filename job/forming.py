@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -20,8 +21,10 @@ MOST_PARTS = 50
 class Forming:
     """Reads parts of a run that goes on, each once."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, record: Mapping[str, Any]) -> None:
+        """Of RUN, of which RECORD tells as much as run.json will: hosts and options."""
         self._run = run
+        self._record = record
         self._read = {path.name for path in run.part_files()}
         self._rows: list[dict[str, Any]] = []
         self._looked_at = 0.0
@@ -40,4 +43,5 @@ class Forming:
         if len(self._rows) == before:
             return None
         self._rows = self._rows[-MOST_ROWS:]
-        return verdict(pa.Table.from_pylist(self._rows, schema=TIMING_SCHEMA))
+        rows = pa.Table.from_pylist(self._rows, schema=TIMING_SCHEMA)
+        return verdict(rows, record=self._record)

@@ -5,6 +5,9 @@ worker a second and 60 MB.
 """
 
 import json
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +16,11 @@ from pyspark import Accumulator, AccumulatorParam, TaskContext
 
 from job.origins import hdfs
 from job.timing import ImageRecord
+
+# Spark sends results of tasks up to a MiB with the word that they have ended.
+RESULT_CHARACTERS = 700_000
+# Of a task's time, at most so much goes by while parts are handed over.
+HANDING_OVER_SHARE = 0.1
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -28,6 +36,9 @@ class Sink(Protocol):
     def put(self, name: str, text: str) -> None:
         """Hand over one part, whole or not at all."""
 
+    def last(self, name: str, text: str) -> None:
+        """The same for what is left at the end of a task."""
+
 
 @dataclass(frozen=True)
 class FolderSink:
@@ -39,14 +50,21 @@ class FolderSink:
         """Write it."""
         write_atomically(self.folder / name, text)
 
+    last = put
+
 
 @dataclass(frozen=True)
 class HdfsSink:
-    """A folder of HDFS, by the NameNode's web address; the driver collects it from there."""
+    """A folder of HDFS, by the NameNode's web address; the driver collects it from there.
+
+    What is left at a task's end goes with its result to the ``driver``, where it is small: two
+    requests to HDFS would keep a host of half a CPU from its next task for a second.
+    """
 
     namenode: str
     user: str
     folder: str
+    driver: "DriverSink"
 
     def put(self, name: str, text: str) -> None:
         """Write it under a temporary name, then rename it."""
@@ -56,6 +74,10 @@ class HdfsSink:
         # the host, its images are done again.
         files.write(temporary, text.encode(), replication=1, overwrite=True)
         files.rename(temporary, f"{self.folder}/{name}")
+
+    def last(self, name: str, text: str) -> None:
+        """Write it, or leave it to the driver."""
+        (self.driver if len(text) <= RESULT_CHARACTERS else self).put(name, text)
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,8 @@ class DriverSink:
     def put(self, name: str, text: str) -> None:
         """Keep it for the task's end."""
         self.parts.add([(name, text)])
+
+    last = put
 
 
 class WrittenParts(AccumulatorParam):  # type: ignore[misc]
@@ -91,17 +115,30 @@ class WrittenParts(AccumulatorParam):  # type: ignore[misc]
 
 
 class PartWriter:
-    """Gathers the records of one task attempt and hands them over as JSON lines."""
+    """Gathers the records of one task attempt and hands them over as JSON lines.
 
-    def __init__(self, sink: Sink, name: str) -> None:
-        """NAME is unique to the task attempt; the images of each part are counted in its name."""
-        self._sink, self._name = sink, name
+    Parts on the way are handed over in the background: HDFS takes half a second of a small host for
+    each, in which the images behind it would wait.
+    """
+
+    def __init__(self, sink: Sink, name: str, *, seconds: float = math.inf) -> None:
+        """NAME is unique to the task attempt; the images of each part are counted in its name.
+
+        A part is handed over after so many SECONDS, or as many more as keep it cheap.
+        """
+        self._sink, self._name, self._seconds = sink, name, seconds
         self._lines: list[str] = []
         self._images = 0
         self._sequence = 0
+        self._due = time.monotonic() + seconds
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="parts")
+        self._handing_over: Future[None] | None = None
 
     def add(self, record: ImageRecord) -> None:
-        """Take one finished image; the sink has it once ``flush`` has returned."""
+        """Take one finished image; the sink has it once ``close`` has returned.
+
+        Raises what the sink raised for a part before.
+        """
         line = {
             "timing": record.timing,
             "width": record.width,
@@ -111,12 +148,29 @@ class PartWriter:
         }
         self._lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         self._images += record.is_result
+        if self._handing_over and self._handing_over.done():
+            self._handing_over.result()
+            self._handing_over = None
+        if not self._handing_over and time.monotonic() >= self._due:
+            self._handing_over = self._background.submit(self._put, *self._take())
 
-    def flush(self) -> None:
-        """Hand over what was gathered as one part."""
-        if self._lines:
-            name = f"{self._name}-{self._sequence:05}-n{self._images}.jsonl"
-            self._sink.put(name, "".join(self._lines))
-            self._lines.clear()
-            self._images = 0
-            self._sequence += 1
+    def close(self) -> None:
+        """Hand over what is left as the last part of the task; raises as ``add`` does."""
+        with self._background:
+            if self._handing_over:
+                self._handing_over.result()
+            if self._lines:
+                self._sink.last(*self._take())
+
+    def _put(self, name: str, text: str) -> None:
+        began = time.monotonic()
+        self._sink.put(name, text)
+        ended = time.monotonic()
+        self._due = ended + max(self._seconds, (ended - began) / HANDING_OVER_SHARE)
+
+    def _take(self) -> tuple[str, str]:
+        part = f"{self._name}-{self._sequence:05}-n{self._images}.jsonl", "".join(self._lines)
+        self._lines.clear()
+        self._images = 0
+        self._sequence += 1
+        return part

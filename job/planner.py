@@ -13,9 +13,17 @@ from job.images.source import ImageRef
 # task has not begun. Measured in image times by `cluster bench throughput` (docs/performance.md).
 DRAIN_IMAGES = 1.0
 DRAIN_SHARE = 0.02
+# On a cluster a task costs its host so many seconds of a CPU, to be launched and to hand over
+# results (docs/performance.md); where an image's are not known, as much as so many images.
+TASK_CPU_S = 0.09
+TASK_IMAGES = 4.0
 # Of the work that is left, what a task may take the slowest host of the others' time: a half lets
 # a host that is twice as slow as expected still end with them.
 GUIDED_SHARE = 0.5
+# What is given to hosts beforehand, each its part in one task, where their speeds are known: the
+# rest makes up for one that is not as fast as it was, and no part takes longer than OWN_S, for a
+# host that is lost loses its task. The rest is dealt out with more trust.
+OWN_SHARE, OWN_S, KNOWN_SHARE = 0.5, 30.0, 0.7
 # Orca's least task on a cluster: as many images as hide that it compiles the model again.
 ORCA_IMAGES = 16
 CALIBRATION_IMAGES = 4
@@ -25,9 +33,13 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Tasks in the order Spark is to launch them, and the reasons in words."""
+    """Tasks in the order Spark is to launch them, and the reasons in words.
+
+    ``places`` says of each task which host should have it; None of one that is for any.
+    """
 
     tasks: tuple[tuple[ImageRef, ...], ...]
+    places: tuple[str | None, ...]
     slots: int
     images_per_task: int
     order: str
@@ -41,6 +53,8 @@ def plan(
     engine: str,
     partitions: int | None = None,
     speeds: Sequence[float] = (1.0,),
+    hosts: Sequence[str] = (),
+    price: float = TASK_IMAGES,
 ) -> Plan:
     """Spread IMAGES over tasks.
 
@@ -53,20 +67,32 @@ def plan(
         engine: ``native`` or ``orca``; Orca compiles the model once for each task.
         partitions: how many tasks the user wants; None for the planner's choice.
         speeds: what each host can do, in any unit.
+        hosts: their names, where the speeds are those of earlier runs, in images/s.
+        price: what a task costs a host of a cluster beside its images, in images.
     """
     reasons = []
+    fewest = 1
     drained = math.ceil(DRAIN_IMAGES / DRAIN_SHARE)
     share = 1.0
     if partitions is not None:
         size = math.ceil(len(images) / partitions)
         reasons.append(f"{partitions} partitions were asked for")
     elif len(speeds) > 1:
-        size = drained
-        share = GUIDED_SHARE * min(speeds) / (sum(speeds) * slots)
+        size = math.ceil(price / DRAIN_SHARE)
+        slowest = min(speeds) / (sum(speeds) * slots)
+        share = (KNOWN_SHARE if hosts else GUIDED_SHARE) * slowest
+        guided = math.ceil(len(images) * (1 - OWN_SHARE if hosts else 1))
+        fewest = _fewest(guided, share, slowest, price)
+        if hosts:
+            reasons.append(
+                f"{OWN_SHARE:.0%} of the images, or what takes {OWN_S:g} s, are given to the hosts"
+                " first, to each its part by its speed in earlier runs"
+            )
         reasons.append(
-            f"a task takes at most {share:.1%} of the images left, and {drained}: the slowest of"
+            f"a task takes at most {share:.1%} of the images left, and {size}: the slowest of"
             f" {len(speeds)} hosts has {min(speeds) / sum(speeds):.0%} of their speed, and none is"
-            " to wait for its last task"
+            f" to wait for its last task; and at least {fewest}, for a task costs as much as"
+            f" {price:.2g}"
         )
     elif engine == "orca":
         size = math.ceil(len(images) / slots)
@@ -79,10 +105,15 @@ def plan(
         )
     size = max(1, size)
     fair = math.ceil(len(images) / (slots * len(speeds)))
-    least = min(ORCA_IMAGES, fair) if engine == "orca" else 1
-    tasks = _cut(_units(images, size), size, share, least)
+    least = min(ORCA_IMAGES, fair) if engine == "orca" else min(fewest, fair)
+    units = _units(images, size)
+    own: list[tuple[ImageRef, ...]] = []
+    if hosts and partitions is None and slots == 1:
+        own, units = _own(units, speeds)
+    tasks = [*own, *_cut(units, size, share, least)]
     return Plan(
         tasks=tuple(tasks),
+        places=(*hosts[: len(own)], *([None] * (len(tasks) - len(own)))),
         slots=slots,
         images_per_task=max(map(len, tasks), default=size),
         order="largest cost class first, shuffled inside a class",
@@ -107,9 +138,56 @@ def expected_speeds(hosts: Sequence[HostFacts], learned: Mapping[str, float]) ->
     A host that was not there then is taken to do as much with a CPU as the median of those that
     were.
     """
-    for_a_cpu = [learned[host.host] / host.cpus_quota for host in hosts if host.host in learned]
-    usual = statistics.median(for_a_cpu) if for_a_cpu else 1.0
+    usual = _for_a_cpu(hosts, learned) or 1.0
     return tuple(learned.get(host.host, usual * host.cpus_quota) for host in hosts)
+
+
+def _own(
+    units: list[tuple[ImageRef, ...]], speeds: Sequence[float]
+) -> tuple[list[tuple[ImageRef, ...]], list[tuple[ImageRef, ...]]]:
+    """A part of UNITS for each host, by its speed and of all cost classes, and what is left."""
+    most = min(OWN_SHARE * sum(map(len, units)), OWN_S * sum(speeds))
+    parts: list[list[ImageRef]] = [[] for _ in speeds]
+    given = taken = 0
+    for unit in units:
+        if given + len(unit) > most:
+            break
+        host = min(range(len(speeds)), key=lambda at: (len(parts[at]) + len(unit)) / speeds[at])
+        parts[host] += unit
+        given, taken = given + len(unit), taken + 1
+    if not all(parts):
+        return [], units
+    return [tuple(part) for part in parts], units[taken:]
+
+
+def _fewest(count: int, share: float, slowest: float, price: float) -> int:
+    """How many of COUNT images a task has at least, where it takes a SHARE of those left.
+
+    Small ones cost the PRICE of a task each; of large ones a host may have the last one when all
+    others are done, for half of its time on average. The SLOWEST has so much of all speed.
+    """
+
+    def lost(least: int) -> float:
+        tasks = (1 + math.log(max(1.0, count * share / least))) / share
+        waited = (least + price) / (2 * slowest)
+        return min(tasks, count / least) * price + waited
+
+    return min(range(1, max(2, math.ceil(count * share))), key=lost)
+
+
+def task_price(hosts: Sequence[HostFacts], learned: Mapping[str, float]) -> float:
+    """What a task costs beside its images, in images, where LEARNED (images/s by host) tells.
+
+    Both are CPU time: on a host of half a CPU both take twice as long.
+    """
+    usual = _for_a_cpu(hosts, learned)
+    return TASK_IMAGES if usual is None else max(DRAIN_IMAGES, TASK_CPU_S * usual)
+
+
+def _for_a_cpu(hosts: Sequence[HostFacts], learned: Mapping[str, float]) -> float | None:
+    """Images/s that the median of the hosts of LEARNED does with a CPU; None without one."""
+    known = [learned[host.host] / host.cpus_quota for host in hosts if host.host in learned]
+    return statistics.median(known) if known else None
 
 
 def _units(images: Sequence[ImageRef], size: int) -> list[tuple[ImageRef, ...]]:

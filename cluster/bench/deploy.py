@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cluster.bench.labs import command, prepare
+from cluster.bench.labs import command, prepare, remove
 from cluster.bench.result import Result
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
@@ -90,7 +90,7 @@ def _measure(count: int, folder: Path) -> list[dict[str, Any]]:
         if second["changed"]:
             raise ClusterError(f"The second deployment changed {second['changed']}.")
     finally:
-        command(folder, "lab", "down")
+        remove(folder)
     roles = [{each["role"]: each["seconds"] for each in told["roles"]} for told in (first, second)]
     steps = {role: (roles[0].get(role), roles[1].get(role)) for role in roles[0] | roles[1]}
     rows = {"lab up": (up_s, None), **steps, TOTAL: (ready_s, second_s)}

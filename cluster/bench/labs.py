@@ -60,7 +60,20 @@ def operated(folder: Path, tell: Callable[[str], None]) -> Iterator[Inventory]:
         command(folder, "deploy", "--format", "json")
         yield Inventory.load(folder)
     finally:
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove the machines of the inventory in FOLDER; another Ctrl-C, or SIGTERM, stops it not."""
+    # Commands that are begun ignore what is ignored here.
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
         command(folder, "lab", "down")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def command(inventory: Path, *arguments: str, seconds: float = LIMIT_S) -> str:

@@ -18,6 +18,7 @@ from job.spec import JobSpec
 SIDE = 550
 QUALITY = 95
 FOLDER = "bench-photos"
+RUNS = "/data/runs"
 PUT_S = 900.0
 LEAST_IMAGES = 3
 
@@ -51,15 +52,31 @@ def put_photos(lab: StartupLab, count: int) -> str:
     """
     folder = lab.folder / "photos"
     write_photos(folder, count)
-    packed = lab.folder / "photos.tar"
+    return put_folder(lab, folder, FOLDER)
+
+
+def put_folder(lab: StartupLab, folder: Path, name: str) -> str:
+    """Put FOLDER on HDFS by a NAME, one copy of each file, on the edge host; its address."""
+    send_folder(lab, folder, name)
+    lab.edge(f"hdfs dfs -D dfs.replication=1 -put {RUNS}/{name} {name}", seconds=PUT_S)
+    return address(lab, name)
+
+
+def send_folder(lab: StartupLab, folder: Path, name: str) -> None:
+    """Send FOLDER to the edge host, to the folder NAME in ``RUNS``."""
+    packed = folder.with_name(f"{folder.name}.tar")
     with tarfile.open(packed, "w") as archive:
-        archive.add(folder, FOLDER)
+        archive.add(folder, name)
     lab.fleet.send(
-        lab.inventory.first(EDGE), "tar -C /data/runs --no-same-owner -xf -", [packed.read_bytes()]
+        lab.inventory.first(EDGE), f"tar -C {RUNS} --no-same-owner -xf -", [packed.read_bytes()]
     )
-    lab.edge(f"hdfs dfs -D dfs.replication=1 -put /data/runs/{FOLDER} {FOLDER}", seconds=PUT_S)
+    packed.unlink()
+
+
+def address(lab: StartupLab, name: str) -> str:
+    """Of what is on HDFS by a NAME, as a run's input."""
     user = lab.edge("id -un", seconds=PUT_S).strip()
-    return f"hdfs:///user/{user}/{FOLDER}"
+    return f"hdfs:///user/{user}/{name}"
 
 
 def photos(lab: StartupLab, *, model: Path, source: str) -> list[Row]:

@@ -9,17 +9,18 @@ import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.bench import links
 from cluster.bench.labs import deployed
+from cluster.bench.midway import Midway
 from cluster.bench.result import Result
 from cluster.bench.starts import Row, StartupLab
 from cluster.bench.throughput import model_of
@@ -28,10 +29,10 @@ from cluster.inventory import EDGE
 from cluster.lab.faults.kinds import Truth
 from cluster.lab.faults.order import fault
 from cluster.ssh import Fleet
-from job.driver import Listener, Progress
+from job.driver import Listener
 from job.spec import JobSpec
 from job.stragglers import speeds
-from job.stragglers.work import numbers
+from job.stragglers.work import ended_at, numbers
 
 LAB = "lab-hetero"
 EQUAL, DEFAULT, PLANNER, FAULT = (
@@ -152,10 +153,11 @@ class _Bench:
         for way, partitions in ((DEFAULT, default), (PLANNER, None)):
             timings = self._run(way, partitions=partitions)
             yield _row(way, timings, ideal_s(self.photos, own))
-        midway = _Midway(partial(self._fault, victim), at=round(FAULT_AT * self.photos))
+        midway = Midway(partial(self._fault, victim), at=round(FAULT_AT * self.photos))
         with midway:
             timings = self._run(FAULT, listener=midway)
-        after_s = midway.began - _began(timings)
+        began = midway.truth.began if midway.truth else math.inf
+        after_s = began - _began(timings)
         ideal = ideal_with_fault_s(self.photos, own, host=victim, speed=faulty, after_s=after_s)
         yield {**_row(FAULT, timings, ideal), "fault_after_s": after_s}
 
@@ -184,32 +186,11 @@ class _Bench:
         return pq.read_table(spec.output / "timings.parquet")
 
 
-class _Midway(Listener):
-    """Makes a fault once so many images are done; a context manager, which takes it away."""
-
-    def __init__(self, make: Callable[[], AbstractContextManager[Truth]], *, at: int) -> None:
-        self.began = math.inf
-        self._make, self._at = make, at
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def progress(self, progress: Progress) -> None:
-        """Make it, once."""
-        if progress.done >= self._at and self.began == math.inf:
-            self.began = self._stack.enter_context(self._make()).began
-
-
 def _began(timings: pa.Table) -> float:
     return float(numbers(timings, "started_at").min())
 
 
 def _row(way: str, timings: pa.Table, ideal: float) -> Row:
     """A way's seconds from the first image's start to the last one's end."""
-    ends = numbers(timings, "started_at") + numbers(timings, "total_ms") / 1000
-    took = float(ends.max()) - _began(timings)
+    took = float(ended_at(timings).max()) - _began(timings)
     return {"way": way, "seconds": took, "ideal_s": ideal, "ratio": took / ideal}

@@ -210,22 +210,24 @@ def _both(
 
 
 def tables(rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Medians over the rounds by lab, way and host: of the starts, and of the network."""
+    """Medians over the rounds by way and host, a table a lab: of the starts, and of the network."""
+    labs = dict.fromkeys(row["lab"] for row in rows)
     return [
         table
         for columns in (START_COLUMNS, LINK_COLUMNS)
-        if (table := _medians([row for row in rows if columns[-1] in row], columns))
+        for lab in labs
+        if (table := _medians(lab, [row for row in rows if columns[-1] in row], columns))
     ]
 
 
-def _medians(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["lab"], row["way"], row["host"]), []).append(row)
+def _medians(lab: str, rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for row in rows if row["lab"] == lab):
+        groups.setdefault((row["way"], row["host"]), []).append(row)
     return [
-        {"lab": lab, "way": way, "host": host}
+        {f"way, {lab}": way, "host": host}
         | {name: _median([row.get(name) for row in group]) for name in columns}
-        for (lab, way, host), group in groups.items()
+        for (way, host), group in groups.items()
     ]
 
 

@@ -14,6 +14,7 @@ from cluster.inventory import Inventory
 from cluster.places import repository
 from cluster.playbooks import Options, run_playbook
 from cluster.ssh import Fleet
+from job.stragglers.wording import count
 
 # A daemon that was restarted listens after some seconds.
 PATIENCE_S = 60.0
@@ -37,9 +38,14 @@ class Examination:
         return tuple(f for verdict in self.verdicts.values() for f in verdict.findings)
 
     @property
+    def silent(self) -> bool:
+        """Whether no host could be asked."""
+        return not any(reached(self.facts))
+
+    @property
     def failed(self) -> bool:
         """Whether there is a problem."""
-        return any(finding.severity is Severity.PROBLEM for finding in self.findings)
+        return self.silent or any(finding.severity is Severity.PROBLEM for finding in self.findings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,7 @@ class Fixed:
 
 def examine(fleet: Fleet, inventory: Inventory, checks: Sequence[Check], tell: Tell) -> Examination:
     """Ask every host once, measure where a check measures, judge. Results of probes are kept."""
-    tell(f"Asking {len(inventory.hosts)} hosts")
+    tell(f"Asking {count(len(inventory.hosts), 'host')}")
     facts = collect(fleet, inventory, inventory.hosts)
     hosts = [inventory[name] for name, _ in reached(facts)]
     for check in checks:

@@ -5,11 +5,10 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
 from cluster.bench import accuracy as accuracy_bench
 from cluster.bench import deploy as deploy_bench
@@ -18,10 +17,18 @@ from cluster.bench import scale as scale_bench
 from cluster.bench import startup as startup_bench
 from cluster.bench import throughput as throughput_bench
 from cluster.bench.result import Result
+from cluster.bench.stragglers import live as live_bench
 from cluster.bench.stragglers import measure as stragglers_bench
+from cluster.bench.stragglers.faults import CLEAN
+from cluster.bench.stragglers.faults import KINDS as FAULT_KINDS
+from cluster.bench.stragglers.recipes import CPUS
 from cluster.cli.output import console, format_option, tell_step
 from cluster.cli.run import DEFAULT_MODEL
+from cluster.cli.tables import table
 from cluster.errors import ClusterError
+from cluster.places import repository
+
+TRACES = Path("tests", "traces")
 
 
 @click.group()
@@ -190,11 +197,65 @@ def scale(nodes: tuple[int, ...], photos: int, model: str, format_: str, assert_
     show_default="the CPUs",
     help="So many runs at a time.",
 )
+@click.option(
+    "--traces",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="tests/traces",
+    help="The folder of recorded runs.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Record runs on labs first, which takes hours; those that the folder has are left out.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="With --live: how many times each fault.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    type=click.Choice([*FAULT_KINDS, CLEAN]),
+    multiple=True,
+    help="With --live: runs with this fault only; repeatable.",
+)
+@click.option(
+    "--cluster",
+    "clusters",
+    type=click.Choice([*CPUS]),
+    multiple=True,
+    help="With --live: runs on this cluster only; repeatable.",
+)
 @format_option
 @assert_option
-def stragglers(trials: int, seed: int, processes: int, format_: str, assert_: bool) -> None:
-    """How right the verdict on stragglers is, on simulated clusters, beside others' rules."""
-    result = stragglers_bench.measure(trials=trials, seed=seed, processes=processes, tell=tell_step)
+def stragglers(
+    trials: int,
+    seed: int,
+    processes: int,
+    traces: Path | None,
+    format_: str,
+    assert_: bool,
+    **recording: Any,
+) -> None:
+    """How right the verdict on stragglers is, beside others' rules.
+
+    On simulated clusters, and on recorded runs of labs with real faults. To record more of them,
+    --live makes two labs of nspawn machines, deploys them, and removes them at the end.
+
+    \b
+    Examples:
+      cluster bench stragglers --trials 120
+      cluster bench stragglers --live --rounds 1 --kind link --kind clean --traces my-traces
+    """
+    folder = traces or repository() / TRACES
+    if recording.pop("live"):
+        live_bench.record(folder, **recording, model=DEFAULT_MODEL, tell=tell_step)
+    result = stragglers_bench.measure(
+        trials=trials, seed=seed, processes=processes, traces=folder, tell=tell_step
+    )
     _show(result, format_, assert_, tables=stragglers_bench.tables(result.rows))
 
 
@@ -221,9 +282,9 @@ def _show(
         click.echo(json.dumps(dataclasses.asdict(result)))
     else:
         machine = result.machine
-        console.print(f"{machine['cpu_model']}, {machine['cpus_quota']:g} CPUs")
+        console.print(f"{machine['cpu_model']}, {machine['cpus_quota']:g} CPUs\n")
         for rows in [result.rows] if tables is None else tables:
-            console.print(_table(rows))
+            console.print(table(rows), "")
         for name, figure in result.figures.items():
             sign, bound = result.targets.get(name, ("", 0.0))
             goal = f"  (to reach {sign} {bound:g})" if sign else ""
@@ -232,18 +293,3 @@ def _show(
             console.print(note)
     if assert_ and (missed := result.missed()):
         raise ClusterError("; ".join(missed))
-
-
-def _table(rows: Any) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in rows[0]:
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

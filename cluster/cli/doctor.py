@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.checks import CHECKS
-from cluster.checks.base import Check, Severity, Verdict, reached
+from cluster.checks.base import Check, Severity, Verdict
 from cluster.checks.examination import Examination, Fixed, examine, fix
 from cluster.cli.inventory import pass_inventory
 from cluster.cli.output import console, format_option
-from cluster.errors import FAILED
+from cluster.errors import FAILED, ClusterError
 from cluster.inventory import Inventory
+from cluster.lab.access import require_up
 from cluster.ssh import Fleet
 from job.errors import UsageError
 
@@ -67,6 +68,7 @@ def doctor(
         _list(checks, format_)
         return
     inventory = Inventory.load(path)
+    require_up(inventory)
     progress = Console(stderr=True, highlight=False)
     with Fleet(inventory) as fleet, progress.status("") as status:
 
@@ -82,6 +84,8 @@ def doctor(
             fixed, seen = fix(fleet, inventory, checks, seen, tell)
     if format_ == "json":
         click.echo(json.dumps(_document(inventory, checks, seen, fixed)))
+    elif seen.silent:
+        raise _silent(inventory, seen)
     else:
         _show(checks, seen, fixed, repair)
     if seen.failed:
@@ -115,8 +119,20 @@ def _list(checks: Sequence[Check], format_: str) -> None:
 def _state(verdict: Verdict, seen: Examination) -> str:
     """The worst that was found; nothing found means nothing where no host could be asked."""
     severities = {finding.severity for finding in verdict.findings}
-    none = OK if any(reached(seen.facts)) else UNKNOWN
+    none = UNKNOWN if seen.silent else OK
     return max(severities, key=list(COLOURS).index, default=none)
+
+
+def _silent(inventory: Inventory, seen: Examination) -> ClusterError:
+    """What to say, instead of tables of nothing, where no host could be asked."""
+    errors = [str(known["error"]) for known in seen.facts.values()]
+    if not errors:
+        return ClusterError(f"The inventory {inventory.path} has no host.")
+    if len(errors) == 1:
+        return ClusterError(errors[0])
+    return ClusterError(
+        f"None of the {len(errors)} hosts of {inventory.path} can be asked: {errors[0]}"
+    )
 
 
 def _document(

@@ -19,6 +19,7 @@ from cluster.env.build import Environment
 from cluster.env.gc import Judged, collect
 from cluster.env.push import Pushed
 from cluster.env.push import push as push_to
+from cluster.env.store import require_deployed
 from cluster.env.verify import Copy
 from cluster.env.verify import verify as verify_copies
 from cluster.env.warm import Warmed
@@ -111,9 +112,14 @@ def push(inventory: Path, archive: str | None, level: int | None, format_: str) 
     if level and archive == "tar":
         raise UsageError("--level is that of tar.gz: leave it out, or give --archive tar.gz.")
     found = Inventory.load(inventory)
-    environment = building.build(tell=tell_step)
-    with Fleet(found) as fleet, HostProgress() as progress:
-        told = push_to(fleet, found, environment, format_=archive, level=level, tell=progress.tell)
+    with Fleet(found) as fleet:
+        # To build one takes minutes.
+        require_deployed(fleet, found)
+        environment = building.build(tell=tell_step)
+        with HostProgress() as progress:
+            told = push_to(
+                fleet, found, environment, format_=archive, level=level, tell=progress.tell
+            )
     if format_ == "json":
         click.echo(json.dumps(asdict(told), indent=2))
     else:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from cluster.lab import access, image, nspawn, requirements, vagrant
 from cluster.lab.machines import machines_of
 from cluster.places import cache, repository
 from cluster.validation import require_valid
+from job.stragglers.wording import count
 
 
 @click.group()
@@ -82,14 +84,43 @@ def up(path: Path, provider: str) -> None:
 def down(path: Path, every: bool) -> None:
     """Remove the machines, their faults, and everything that `up` made, but for the image.
 
-    Works after a crash, too.
+    Works after a crash, too, and says what it found of the lab.
     """
-    labs = nspawn.labs() if every else [nspawn.Lab.of(path)]
-    removed = [own.name for own in labs if own.down()]
     if not every and vagrant.is_up(path):
         vagrant.destroy(path)
-        removed.append(f"the virtual machines of {path}")
-    _say(f"Removed {', '.join(removed)}." if removed else "Nothing to do: there is no such lab.")
+        _say(f"Removed the virtual machines of {path}.")
+        return
+    labs = nspawn.labs() if every else [nspawn.Lab.of(path)]
+    removed = {own.name: remains for own in labs if (remains := own.down())}
+    for name, remains in removed.items():
+        _say(_told(name, remains))
+    if not removed:
+        whose = "on this computer" if every else f"of {path}"
+        _say(f"Nothing to do: there is no lab {whose}.")
+
+
+def _told(name: str, remains: nspawn.Remains) -> str:
+    """What was removed of a lab, and what had gone before, by a crash or a reboot."""
+    there = {
+        count(remains.faults, "fault"): remains.faults,
+        _machines(remains.running): remains.running,
+        "the network": remains.network,
+        count(remains.mounts, "mount"): remains.mounts,
+        "the files": remains.files,
+    }
+    gone = {
+        _machines(remains.ended): remains.ended,
+        "the network": not remains.network,
+        "the mounts": not remains.mounts,
+    }
+    text = f"Removed {name}: {', '.join(what for what, is_there in there.items() if is_there)}."
+    if lost := [what for what, is_gone in gone.items() if is_gone]:
+        text += f" Gone before: {', '.join(lost)}."
+    return text
+
+
+def _machines(names: Sequence[str]) -> str:
+    return f"machine{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 @lab.command()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from job.report.cards import log_hosts
 from job.stragglers.wording import DASH, duration, significant
 
 ROWS = 20
@@ -24,10 +25,7 @@ def print_log(console: Console, data: Mapping[str, Any]) -> None:
     if application["seconds"] is not None:
         said.append(duration(application["seconds"]))
     console.print(Text(", ".join(filter(None, said))), soft_wrap=True)
-    hosts = sorted(
-        data["hosts"],
-        key=lambda host: (not host["straggler"], not host["slow"], -(host["factor"] or 0)),
-    )
+    hosts = log_hosts(data)
     if hosts:
         console.print(_hosts(hosts[:ROWS]))
     _more(console, hosts, "hosts")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cluster.cli.log_tables import print_log
-from cluster.cli.output import console, format_option
+from cluster.cli.output import console, page_option, print_page
 from cluster.cli.summary import print_comparison, print_run
 from cluster.env.store import hdfs, namenode
 from cluster.inventory import EDGE, Inventory
@@ -22,7 +22,7 @@ from job.rundir import RunDirectory
 @click.command()
 @click.argument("what", metavar="RUN|EVENTLOG")
 @click.argument("later", metavar="[LATER]", type=click.Path(path_type=Path), required=False)
-@format_option
+@page_option
 @click.pass_obj
 def report(inventory: Path, what: str, later: Path | None, format_: str) -> None:
     """Say which host was slow in RUN, a run directory, or in EVENTLOG, of any Spark application.
@@ -33,11 +33,14 @@ def report(inventory: Path, what: str, later: Path | None, format_: str) -> None
 
     With LATER, another run directory, say what has changed since RUN, and write nothing.
 
+    --format html writes a page to standard output, one file that opens offline.
+
     \b
     Examples:
       cluster report runs/photos
       cluster report runs/photos --format json
       cluster report runs/photos runs/again
+      cluster report runs/photos runs/again --format html > comparison.html
       cluster report application_1795705718353_0007.zstd
       cluster report eventlog_v2_application_1795705718353_0007/
       cluster -i inventory/lab-yarn report hdfs:///spark-events/application_1795705718353_0007
@@ -65,14 +68,18 @@ def _tell_run(path: Path, format_: str) -> None:
     found = reports.write(path)
     if format_ == "json":
         click.echo(json.dumps(found.data))
+    elif format_ == "html":
+        print_page((path / "report.html").read_text(encoding="utf-8"))
     else:
-        print_run(console, path, RunDirectory(path).read(), found.text)
+        print_run(console, path, RunDirectory(path).read(), found.data)
 
 
 def _tell_changes(run: Path, later: Path, format_: str) -> None:
     changes = reports.compare(run, later)
     if format_ == "json":
         click.echo(json.dumps(changes, allow_nan=False))
+    elif format_ == "html":
+        print_page(reports.render_comparison(changes))
     else:
         print_comparison(console, changes)
 
@@ -81,5 +88,7 @@ def _tell_log(storage: eventlog.Storage, path: str, format_: str) -> None:
     data = assemble(eventlog.read(storage, eventlog.find(storage, path)))
     if format_ == "json":
         click.echo(json.dumps(data, allow_nan=False))
+    elif format_ == "html":
+        print_page(reports.render_log(data))
     else:
         print_log(console, data)

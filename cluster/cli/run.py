@@ -174,7 +174,7 @@ def run(
     if format_ == "json":
         click.echo(json.dumps({"run": shown, "counts": result["counts"], **found.data["verdict"]}))
     else:
-        print_run(console, path, result, found.text, shown=shown)
+        print_run(console, path, result, found.data, shown=shown)
     if result["counts"]["missing"]:
         sys.exit(FAILED)
     if fail_on and found.verdict.straggler:

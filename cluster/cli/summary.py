@@ -13,17 +13,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cluster.cli.findings import print_findings
+
 STAGES = ("fetch", "decode", "preprocess", "wait", "infer", "postprocess", "emit")
 SHORT = {"decode": "dec", "preprocess": "prep", "postprocess": "post"}
 ROWS = 30
 
 
 def print_run(
-    console: Console, path: Path, run: Mapping[str, Any], verdict: str, *, shown: str | None = None
+    console: Console,
+    path: Path,
+    run: Mapping[str, Any],
+    report: Mapping[str, Any],
+    *,
+    shown: str | None = None,
 ) -> None:
-    """Print the run in PATH: the first images, the errors, the places, the verdict line.
+    """Print the run in PATH: the first images, the errors, the places, what was found, the verdict.
 
-    SHOWN is where it lies for the user, where that is not PATH.
+    REPORT is the data of report.json. SHOWN is where the run lies for the user, where that is not
+    PATH.
     """
     shown = shown or str(path)
     columns = ["image_id", "kind", *(f"{stage}_ms" for stage in STAGES), "total_ms"]
@@ -40,7 +48,8 @@ def print_run(
         )
     console.print(Text(f"Run directory: {shown}"), soft_wrap=True)
     console.print(Text(f"Report:        {shown}/report.html"), soft_wrap=True)
-    console.print(Text(f"Verdict:       {verdict}", style="bold"), soft_wrap=True)
+    print_findings(console, report["verdict"])
+    console.print(Text(f"Verdict:       {report['verdict']['text']}", style="bold"), soft_wrap=True)
 
 
 def print_comparison(console: Console, changes: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from cluster.env import store
 from cluster.env.contents import size
 from cluster.env.hosts import Tell, operate
 from cluster.errors import ClusterError
-from cluster.inventory import EDGE, Inventory
+from cluster.inventory import Inventory
 from cluster.places import cache, locked
 from cluster.ssh import Fleet
 from job.webhdfs import WebHdfs
@@ -48,13 +48,14 @@ def collect(
     """Drop what was last used longer than KEEP_DAYS ago, and is neither present nor in use.
 
     Raises:
-        ClusterError: the edge host, HDFS or YARN does not answer: what is in use is not known.
+        ClusterError: nothing was deployed, or the edge host, HDFS or YARN does not answer: what is
+            in use is not known.
     """
+    seen = store.require_deployed(fleet, inventory)
     before = time.time() - keep_days * DAY_S
     current = store.current()
     running = dict(_running(fleet, inventory))
     in_use = {digest: f"{name} uses it" for digest, name in running.items()} | {current: CURRENT}
-    seen = operate(fleet, inventory.first(EDGE), "look", {}, tell=tell)
     judged = list(_local(current, before, dry_run=dry_run))
     if own := store.hdfs(fleet, inventory, seen["user"]):
         needed = {f"{store.TAG}{digest}": why for digest, why in in_use.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from cluster.env import build
 from cluster.env.hosts import operate
@@ -89,14 +90,30 @@ def holders(inventory: Inventory) -> tuple[Host, ...]:
     return (edge, *(host for host in inventory.group("spark_worker") if host != edge))
 
 
+def require_deployed(fleet: Fleet, inventory: Inventory) -> dict[str, Any]:
+    """What the edge host is and has, if the cluster was deployed.
+
+    Raises:
+        ClusterError: it was not.
+    """
+    edge = inventory.first(EDGE)
+    seen: dict[str, Any] = operate(fleet, edge, "look", {}, tell=lambda *_: None)
+    if not seen["deployed"]:
+        raise ClusterError(
+            f"Nothing was deployed to {edge.name} yet:"
+            f" run `cluster -i {inventory.path} deploy` first."
+        )
+    return seen
+
+
 def find(fleet: Fleet, inventory: Inventory) -> Stored:
     """The present lock's environment, as the cluster has it.
 
     Raises:
-        ClusterError: it was not pushed, or not to all of it.
+        ClusterError: the cluster was not deployed, or the environment not pushed to all of it.
     """
     digest, edge = current(), inventory.first(EDGE)
-    seen = operate(fleet, edge, "look", {}, tell=lambda *_: None)
+    seen = require_deployed(fleet, inventory)
     bigdl = seen["environments"].get(digest)
     if bigdl is None or bigdl_name(bigdl) not in seen["jars"]:
         raise _missing(digest, edge.name)

@@ -97,18 +97,18 @@ def set_memory(
         # Above it the kernel reclaims and slows down; it does not kill.
         _write(group / "memory.high", str(resident << 20) if swapped else "max")
         return
-    # Of the groups inside, each has its own.
-    for each in _folders(lab, machine, root):
-        if each.is_relative_to(group):
-            _write(each / "memory.swappiness", str(SWAPPINESS if swapped else 0))
-    # Whoever finds no memory waits until there is some, and is not killed.
-    _write(group / "memory.oom_control", str(int(bool(swapped))))
+    inside = [each for each in _folders(lab, machine, root) if each.is_relative_to(group)]
+    # From before the limit falls until after it has risen, or somebody is killed in between.
+    if swapped:
+        _set_swapping(group, inside, swaps=True)
     both = group / "memory.memsw.limit_in_bytes"
     if both.exists() or swapped:
         _write(both, "-1")  # never below the limit of memory alone
     _write(group / "memory.limit_in_bytes", str(resident << 20), patience_s=RECLAIM_TIMEOUT_S)
     if swapped:
         _write(both, str(memory_mb << 20))
+    else:
+        _set_swapping(group, inside, swaps=False)
 
 
 def working_set_mb(lab: str, machine: str, *, root: Path = ROOT) -> int:
@@ -263,6 +263,13 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:  # gone, or without processes of its own
         return ""
+
+
+def _set_swapping(group: Path, inside: Iterable[Path], *, swaps: bool) -> None:
+    """With v1: whether who finds no memory swaps, and waits until there is some, or is killed."""
+    for each in inside:  # each has its own
+        _write(each / "memory.swappiness", str(SWAPPINESS if swaps else 0))
+    _write(group / "memory.oom_control", str(int(swaps)))
 
 
 def _write(path: Path, value: str, *, patience_s: float = 0.0) -> None:

@@ -63,11 +63,16 @@ def up(lab: str, machines: tuple[Machine, ...]) -> None:
             shape(ends(lab, number, machine.name), machine.bandwidth_mbit)
 
 
-def down(lab: str) -> None:
-    """Remove the namespaces of a lab, and with them its interfaces."""
-    for path in sorted(NAMESPACES.glob(f"{lab}*")):
-        if path.name == lab or path.name.startswith(f"{lab}-"):
-            _ip("netns", "delete", path.name)
+def down(lab: str) -> bool:
+    """Remove the namespaces of a lab, and with them its interfaces; False where there was none."""
+    found = [
+        path.name
+        for path in sorted(NAMESPACES.glob(f"{lab}*"))
+        if path.name == lab or path.name.startswith(f"{lab}-")
+    ]
+    for name in found:
+        _ip("netns", "delete", name)
+    return bool(found)
 
 
 def ends(lab: str, number: int, machine: str) -> Ends:

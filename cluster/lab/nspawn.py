@@ -49,6 +49,22 @@ State = Literal["running", "stopped", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remains:
+    """What was there of a lab when it was removed.
+
+    ``running`` and ``ended`` are its machines, ``mounts`` their data file systems, which go with
+    their processes. ``files``: its folder held something.
+    """
+
+    running: tuple[str, ...]
+    ended: tuple[str, ...]
+    network: bool
+    mounts: int
+    faults: int
+    files: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lab:
     """One lab: the machines of one inventory."""
 
@@ -91,13 +107,13 @@ class Lab:
                     self._down()
                 raise
 
-    def down(self) -> bool:
-        """Remove the lab; False where there was none."""
+    def down(self) -> Remains | None:
+        """Remove the lab, and say what was there of it; None where there was none."""
         with self._locked():
-            record.clear(self.faults)
+            faults = len(record.clear(self.faults))
             for log in LABS.glob(f"{self.name}-*.log"):
                 log.unlink()
-            return self._down()
+            return self._down(faults)
 
     def state(self, machine: str) -> State:
         """Whether a machine of the lab runs."""
@@ -211,10 +227,12 @@ class Lab:
         before = path.read_text() if path.exists() else ""
         return "" if before == repr(machines) else "its hosts or their lab_ variables changed"
 
-    def _down(self) -> bool:
-        there = self.folder.is_dir() and any(self.folder.iterdir())
+    def _down(self, faults: int = 0) -> Remains | None:
+        machines = sorted(path.parent.name for path in self.folder.glob("*/upper"))
+        running = tuple(name for name in machines if self.state(name) == "running")
+        files, mounts = any(self.folder.glob("*")), _mounts(self.folder)
         cgroups.kill(self.name)
-        network.down(self.name)
+        had_network = network.down(self.name)
         cgroups.remove(self.name)
         # A killed process's mounts go when the kernel has let go of its namespace.
         _until_unmounted(self.folder)
@@ -222,7 +240,16 @@ class Lab:
         for left in PROPAGATED.glob(f"{self.name}-*"):
             left.rmdir()
         access.remove(self.inventory, self.name)
-        return there
+        if not (files or had_network):
+            return None
+        return Remains(
+            running=running,
+            ended=tuple(name for name in machines if name not in running),
+            network=had_network,
+            mounts=mounts,
+            faults=faults,
+            files=files,
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -287,8 +314,13 @@ def _host_key(folder: Path) -> str:
 def _until_unmounted(folder: Path) -> None:
     deadline = time.monotonic() + cgroups.KILL_TIMEOUT_S
     while time.monotonic() < deadline:
-        loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False)
-        if str(folder) not in loops.stdout:
+        if not _mounts(folder):
             return
         time.sleep(0.05)
     raise ClusterError(f"A loop device still holds a file in {folder}: see `losetup -a`.")
+
+
+def _mounts(folder: Path) -> int:
+    """How many files in FOLDER are mounted."""
+    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False)
+    return sum(f"{folder}/" in line for line in loops.stdout.splitlines())

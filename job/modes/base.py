@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from pyspark import SparkContext
+from pyspark import RDD, SparkContext
 
 from job.host import HostFacts
 from job.images.source import ImageRef, Listing, list_images
@@ -71,6 +71,15 @@ class Mode(ABC):
     def sink(self, context: SparkContext) -> Sink:
         """Where executors hand their parts to."""
         return FolderSink(self.run.parts)
+
+    def parts(
+        self,
+        context: SparkContext,
+        tasks: Sequence[Sequence[ImageRef]],
+        places: Sequence[str | None],
+    ) -> "RDD[ImageRef]":
+        """The images of TASKS, a partition for each, which is best on its place, a host."""
+        return context.parallelize(tasks, len(tasks)).flatMap(lambda task: task)
 
     def gather(self) -> None:  # noqa: B027  (parts may be there at once)
         """Bring all parts that executors have handed over into the run directory."""

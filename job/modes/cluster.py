@@ -1,6 +1,7 @@
 """What standalone and YARN have in common: one executor on each host, the driver on the edge."""
 
 import contextlib
+import pickle
 import tarfile
 import threading
 import time
@@ -9,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from pyspark import SparkContext
+from pyspark import RDD, SparkContext
+from pyspark.serializers import BatchedSerializer, CPickleSerializer
 
 from job.errors import JobError
 from job.host import HostFacts
@@ -160,11 +162,33 @@ class ClusterMode(Mode):
 
     def sink(self, context: SparkContext) -> Sink:
         """A folder of HDFS, or the driver."""
+        driver = DriverSink(context.accumulator([], WrittenParts(self.run.parts)))
         if self.hdfs:
             self.hdfs.make_folder(self._parts)
             threading.Thread(target=self._keep_gathering, daemon=True).start()
-            return HdfsSink(self.cluster.namenode, self.cluster.user, self._parts)
-        return DriverSink(context.accumulator([], WrittenParts(self.run.parts)))
+            return HdfsSink(self.cluster.namenode, self.cluster.user, self._parts, driver)
+        return driver
+
+    def parts(
+        self,
+        context: SparkContext,
+        tasks: Sequence[Sequence[ImageRef]],
+        places: Sequence[str | None],
+    ) -> "RDD[ImageRef]":
+        """A host is offered the tasks of its place before others."""
+        names = {name.split(".")[0]: name for name in _executor_hosts(context)}
+        jvm = context._jvm
+        located = jvm.java.util.ArrayList()
+        for task, place in zip(tasks, places, strict=True):
+            hosts = jvm.java.util.ArrayList()
+            if place in names:
+                hosts.add(names[place])
+            # As Spark's own workers have it: a frame of pickled items.
+            packed = bytearray(pickle.dumps(list(task), protocol=5))
+            located.add(jvm.scala.Tuple2(packed, jvm.PythonUtils.toSeq(hosts)))
+        tag = jvm.scala.reflect.ClassTag.Any()
+        made = context._jsc.sc().makeRDD(jvm.PythonUtils.toSeq(located), tag)
+        return RDD(made.toJavaRDD(), context, BatchedSerializer(CPickleSerializer()))
 
     def gather(self) -> None:
         """Copy what is left of the parts from HDFS."""
@@ -243,7 +267,12 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def executors(context: SparkContext) -> list[str]:
     """Names of the hosts that have an executor."""
+    return [host.split(".")[0] for host in _executor_hosts(context)]
+
+
+def _executor_hosts(context: SparkContext) -> list[str]:
+    """The same as Spark has them."""
     own = context._jvm.org.apache.spark.SparkEnv.get().blockManager().blockManagerId()
     infos = context._jsc.sc().statusTracker().getExecutorInfos()
     found = [(info.host(), info.port()) for info in infos]
-    return [at.split(".")[0] for at, port in found if (at, port) != (own.host(), own.port())]
+    return [at for at, port in found if (at, port) != (own.host(), own.port())]

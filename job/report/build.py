@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from job.parts import write_atomically
 from job.report import parts
+from job.report.findings import findings, what_if
 from job.report.page import render
 from job.report.progress import progress
 from job.report.rounding import rounded
@@ -20,11 +21,7 @@ from job.report.timeline import TimeAxis, axis_of, timeline
 from job.stragglers import Verdict, verdict
 from job.stragglers.evidence import evidence
 from job.stragglers.wording import count
-from job.stragglers.work import (
-    image_rows,
-    warm,
-    work_ms,
-)
+from job.stragglers.work import image_rows, warm, work_ms
 
 SCHEMA_VERSION = 1
 # What Spark hides in its own pages (spark.redaction.regex): a report is passed on.
@@ -74,7 +71,12 @@ def assemble(tables: RunTables) -> Report:
     # A resumed run's images were done in more time than its last part took.
     seconds = axis.seconds if counts["resumed"] else run["seconds"]
     found = verdict(
-        rows, images=counts["done"], seconds=seconds, failed=counts["errors"] + counts["missing"]
+        tables.timings,
+        samples=tables.samples,
+        record=run,
+        images=counts["done"],
+        seconds=seconds,
+        failed=counts["errors"] + counts["missing"],
     )
     steady = rows.filter(pa.array(warm(rows)))
     warmup = rows.filter(pa.array(~warm(rows)))
@@ -85,7 +87,9 @@ def assemble(tables: RunTables) -> Report:
         "verdict": {
             "text": _unfinished(run) + found.text,
             "straggler": found.straggler,
-            "hosts": [host.host for host in found.hosts if host.slow],
+            "hosts": [host.host for host in found.hosts if host.straggler],
+            "findings": findings(found, axis),
+            "what_if": what_if(found),
         },
         "notes": _notes(tables, rows, hosts),
         "summary": _summary(run, steady, axis, seconds=seconds, hosts=len(hosts)),

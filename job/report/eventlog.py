@@ -77,7 +77,9 @@ def _host(host: TaskHost, found: Diagnosis) -> dict[str, Any]:
             "slow": host.slow,
             "straggler": host.straggler,
             **{f"{name}_share": share for name, share in shares.items()},
-            "cause": asdict(cause) if cause else None,
+            "cause": {name: getattr(cause, name) for name in ("kind", "text", "action")}
+            if cause
+            else None,
             "cost_s": found.cost_s.get(host.host),
         }
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from job.report.cards import Marked, stretches
 from job.report.worst import LOSSES, Host, silence, split
 from job.stragglers.wording import count, duration
 
@@ -59,7 +60,11 @@ def lanes(data: Mapping[str, Any]) -> tuple[Lane, ...]:
         if phase["seconds"] is not None:
             phases.setdefault(phase["host"], []).append(phase)
     shown, rest = split(data)
-    draw = _Axis(whole=data["timeline"]["seconds"] or 1.0, edges=data["progress"]["edges_s"])
+    draw = _Axis(
+        whole=data["timeline"]["seconds"] or 1.0,
+        edges=data["progress"]["edges_s"],
+        marks=stretches(data),
+    )
     run = Lane(
         name="the run",
         pieces=tuple(piece for name in PHASES for piece in draw.phases(name, phases.get(None, ()))),
@@ -94,10 +99,14 @@ def awaited(data: Mapping[str, Any]) -> tuple[str, float] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Axis:
-    """Puts what happened in its place along ``whole`` seconds; steps have these ``edges``."""
+    """Puts what happened in its place along ``whole`` seconds; steps have these ``edges``.
+
+    ``marks`` are where hosts were found slow or standing still.
+    """
 
     whole: float
     edges: Sequence[float]
+    marks: Mapping[str, Sequence[Marked]]
 
     def host(self, host: Host, phases: Sequence[Phase]) -> Iterator[Piece]:
         """A host's lane. Its tasks are its steady phase, where any are known."""
@@ -109,6 +118,9 @@ class _Axis:
                 yield from self.phases(name, phases)
         for begin, end in host["silent"]:
             yield self._piece("silent", begin, end, silence(host["host"], begin, end))
+        for mark in self.marks.get(host["host"], ()):
+            title = f"{host['host']}, found {mark.what}"
+            yield self._piece("found", mark.begin, mark.end, title)
         if host["idle_s"]:
             begin, end = host["end_s"], host["end_s"] + host["idle_s"]
             yield self._piece("idle", begin, end, f"{host['host']}, idle at the end")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from job.report.cards import Marked, stretches
 from job.report.worst import Host, losses, silence, split
 from job.stragglers.wording import count, duration
 
@@ -35,14 +36,16 @@ class Area:
 class Heat:
     """Rows of cells, ``width`` steps wide: a path for each level that occurs.
 
-    ``silent`` is a path along the stretches without an image. Rows are thin where ``pixels``, the
-    height of all, is not None.
+    ``silent`` is a path along the stretches without an image, ``found`` one around those in which a
+    host was found slow or standing still. Rows are thin where ``pixels``, the height of all, is not
+    None.
     """
 
     names: tuple[str, ...]
     width: float
     cells: tuple[tuple[str, str], ...]
     silent: str
+    found: str
     areas: tuple[Area, ...]
     pixels: int | None
 
@@ -58,14 +61,22 @@ def heat_maps(data: Mapping[str, Any]) -> tuple[Heat, ...]:
         return ()
     edges = data["progress"]["edges_s"]
     shown, rest = split(data)
-    return tuple(_heat(hosts, edges, thin=hosts is rest) for hosts in (shown, rest) if hosts)
+    marks = stretches(data)
+    return tuple(_heat(hosts, edges, marks, thin=hosts is rest) for hosts in (shown, rest) if hosts)
 
 
-def _heat(hosts: Sequence[Host], edges: Sequence[float], *, thin: bool) -> Heat:
+def _heat(
+    hosts: Sequence[Host],
+    edges: Sequence[float],
+    marks: Mapping[str, Sequence[Marked]],
+    *,
+    thin: bool,
+) -> Heat:
     step, gap = edges[1] - edges[0], 0 if thin else GAP
     places = [*range(len(edges) - 1), round(edges[-1] / step, 3)]
     cells: dict[str, list[str]] = {}
     silent: list[str] = []
+    found: list[str] = []
     for row, host in enumerate(hosts):
         box = f",{row + gap:g}H{{}}v{1 - 2 * gap:g}H{{}}z"
         at = 0
@@ -75,12 +86,16 @@ def _heat(hosts: Sequence[Host], edges: Sequence[float], *, thin: bool) -> Heat:
                 cells.setdefault(kind, []).append(f"M{start}{box.format(places[at], start)}")
         for begin, end in host["silent"]:
             silent.append(f"M{begin / step:.2f},{row + 0.5}H{end / step:.2f}")
+        for mark in marks.get(host["host"], ()):
+            begin, end = (f"{at / step:.2f}" for at in (mark.begin, mark.end))
+            found.append(f"M{begin}{box.format(end, begin)}")
     areas = _thin_areas if thin else _areas
     return Heat(
         names=tuple(host["host"] for host in hosts),
         width=places[-1],
         cells=tuple((kind, "".join(cells[kind])) for kind in LEVELS if kind in cells),
         silent="".join(silent),
+        found="".join(found),
         areas=tuple(area for row, host in enumerate(hosts) for area in areas(host, row, edges)),
         pixels=min(THIN * len(hosts), TALL) if thin else None,
     )

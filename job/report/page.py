@@ -1,67 +1,45 @@
 """report.html: one file that opens offline, from the data of report.json alone."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-import jinja2
-
 from job.report import charts
+from job.report.cards import cards, remarks, what_if
 from job.report.gantt import PHASES, STARTS, Lane, awaited, lanes
 from job.report.heat import BOUNDS, LEVELS, heat_maps
+from job.report.templates import ROWS, fill
 from job.report.worst import split
 from job.stragglers import STAGES
-from job.stragglers.wording import DASH, STAGE_NAMES, count, duration, significant
-
-ROWS = 200  # of a table on the page; report.json holds all
-MESSAGE = 300  # characters of an error's text or an image's name
+from job.stragglers.model import SLOW_FACTOR
 
 
 def render(data: Mapping[str, Any]) -> str:
-    """The page. Every value is escaped: names of images and hosts are anybody's."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("job.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        ms=lambda value: _unbroken(charts.milliseconds(value)),
-        duration=lambda value: DASH if value is None else _unbroken(duration(value)),
-        number=_number,
-        percent=lambda share: DASH if share is None else f"{_number(100 * share)} %",
-        size=_size,
-        moment=_moment,
-        short=lambda text: text if len(text) <= MESSAGE else text[: MESSAGE - 1] + "…",
-        count=count,
-    )
-    page = environment.get_template("report.html.j2").render(
-        **data,
-        rows_shown=ROWS,
-        hosts_shown=sorted(data["hosts"], key=lambda host: not host["slow"])[:ROWS],
-        status=_status(data),
-        names=STAGE_NAMES,
-        work_stages=STAGES,
-        segments=charts.stage_segments,
-        heat=heat_maps(data),
-        heat_levels=LEVELS,
-        heat_bounds=BOUNDS,
-        lanes=(drawn := lanes(data)),
-        awaited=awaited(data),
-        lane_columns=_lane_columns(drawn),
-        phases_drawn=_phases_drawn(drawn),
-        evidence_shown=_evidence_shown(data),
-        evidence_columns=_evidence_columns(data),
-        ticks=charts.time_ticks(data["timeline"]["seconds"]),
-        plots=_plots(data),
-        cost=charts.cost_plot(data["image_cost"]),
-        executors_of=_executors_of(data),
-        widest=max((_work(host) for host in data["hosts"]), default=0),
-        longest=max((image["work_ms"] for image in data["slowest"]), default=0),
-    )
-    # A name that is no text (a lone surrogate) can be shown, not encoded.
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The page."""
+    drawn = lanes(data)
+    values = {
+        "line": data["verdict"]["text"],
+        "cards": cards(data["verdict"]),
+        "remarks": remarks(data["verdict"]),
+        "what_if": what_if(data["verdict"]["what_if"]),
+        "hosts_shown": sorted(data["hosts"], key=lambda host: not host["slow"])[:ROWS],
+        "status": _status(data),
+        "heat": heat_maps(data),
+        "heat_levels": LEVELS,
+        "heat_bounds": BOUNDS,
+        "lanes": drawn,
+        "awaited": awaited(data),
+        "lane_columns": _lane_columns(drawn),
+        "phases_drawn": _phases_drawn(drawn),
+        "evidence_shown": _evidence_shown(data),
+        "evidence_columns": _evidence_columns(data),
+        "ticks": charts.time_ticks(data["timeline"]["seconds"]),
+        "plots": _plots(data),
+        "cost": charts.cost_plot(data["image_cost"]),
+        "executors_of": _executors_of(data),
+        "widest": max((_work(host) for host in data["hosts"]), default=0),
+        "longest": max((image["work_ms"] for image in data["slowest"]), default=0),
+    }
+    return fill("report.html.j2", {**data, **values})
 
 
 def _status(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -71,7 +49,10 @@ def _status(data: Mapping[str, Any]) -> tuple[str, str]:
         return "bad", "Straggler found"
     if state != "finished":
         return "warn", "Run going on" if state == "running" else f"Run {state}"
-    if any(host["factor"] is not None for host in data["hosts"]):
+    factors = [host["factor"] for host in data["hosts"] if host["factor"] is not None]
+    if any(factor > SLOW_FACTOR for factor in factors):
+        return "warn", "Not certain"
+    if factors:
         return "good", "No straggler"
     return "plain", "Nothing to compare"
 
@@ -119,7 +100,12 @@ def _lane_columns(drawn: Sequence[Lane]) -> dict[str, str]:
 def _phases_drawn(drawn: Sequence[Lane]) -> dict[str, str]:
     """Kinds of pieces and their names for the legend."""
     kinds = {piece.kind for lane in drawn for piece in lane.pieces}
-    named = {**PHASES, "silent": "a task, and nothing finished", "idle": "idle at the end"}
+    named = {
+        **PHASES,
+        "silent": "a task, and nothing finished",
+        "idle": "idle at the end",
+        "found": "found slow or standing still",
+    }
     return {kind: name for kind, name in named.items() if kind in kinds}
 
 
@@ -159,25 +145,3 @@ def _evidence_shown(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The hosts that have a row in the pictures, in their order, where there is evidence."""
     by_host = {host["host"]: host for host in data["evidence"]}
     return [by_host[host["host"]] for host in split(data)[0] if host["host"] in by_host]
-
-
-def _unbroken(text: str) -> str:
-    """No line break between a number and its unit."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return DASH if value is None else significant(value, digits)
-
-
-def _size(value: float | None) -> str:
-    """Bytes as kB or MB."""
-    if value is None:
-        return DASH
-    return f"{significant(value / 1e3)} kB" if value < 1e6 else f"{significant(value / 1e6)} MB"
-
-
-def _moment(epoch: float | None) -> str:
-    if epoch is None:
-        return DASH
-    return datetime.fromtimestamp(epoch, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

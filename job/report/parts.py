@@ -87,10 +87,9 @@ def hosts(
                 "images_per_second": rounded(rate(own, axis)),
                 **_medians(basis.take(measured.get((name,), nothing))),
                 "slow": factor is not None and factor.slow,
-                "factor": rounded(factor.factor) if factor and factor.factor else None,
-                "factor_low": rounded(factor.low) if factor and factor.low else None,
-                "factor_high": rounded(factor.high) if factor and factor.high else None,
-                "slow_stage": factor.stage if factor and factor.slow else None,
+                "factor": rounded(factor.factor, digits=5) if factor and factor.factor else None,
+                "factor_low": rounded(factor.low, digits=5) if factor and factor.low else None,
+                "factor_high": rounded(factor.high, digits=5) if factor and factor.high else None,
             }
         )
     return hosts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from job.stragglers.tasks import TaskHost
-from job.stragglers.wording import significant
+from job.stragglers.wording import percent
 
 BUSY = 0.5  # of the run time: peers whose JVM computes less do their work in Python, or wait
 
@@ -16,12 +16,14 @@ class Cause:
     """``kind`` for programs; ``text`` is the evidence, ``action`` what to do about it.
 
     Kinds: gc, fetch_wait, shuffle_write, cpu_wait (it gets less CPU), cpu_slow (the same work takes
-    it more CPU time), held (an attempt did not come back), unknown.
+    it more CPU time), held (an attempt did not come back), unknown; of a run of our own see
+    ``findings.py``. One that is no ``straggler`` keeps nobody waiting by being slow.
     """
 
     kind: str
     text: str
     action: str
+    straggler: bool = True
 
 
 _WAITS = (
@@ -55,7 +57,7 @@ def cause(host: TaskHost, hosts: Sequence[TaskHost]) -> Cause:
     for kind, takes, action in _WAITS:
         own, usual = host.shares[kind] or 0.0, _peers(host, hosts, kind)
         if own - usual > extra / 2:
-            text = f"{takes} {_percent(own)} of its tasks' time, {_percent(usual)} on its peers"
+            text = f"{takes} {percent(own)} of its tasks' time, {percent(usual)} on its peers"
             return Cause(kind=kind, text=text, action=action)
     own, usual = host.shares["cpu"] or 0.0, _peers(host, hosts, "cpu")
     if usual < BUSY:
@@ -73,7 +75,7 @@ def cause(host: TaskHost, hosts: Sequence[TaskHost]) -> Cause:
         )
     return Cause(
         kind="cpu_wait",
-        text=f"its tasks are on a CPU {_percent(own)} of their time, {_percent(usual)} on its"
+        text=f"its tasks are on a CPU {percent(own)} of their time, {percent(usual)} on its"
         " peers: they wait for a CPU, a disk or Python",
         action="look there at the CPU quota, other programs, and the disks",
     )
@@ -102,7 +104,3 @@ def _peers(host: TaskHost, hosts: Sequence[TaskHost], share: str) -> float:
         and (value := other.shares[share]) is not None
     ]
     return float(np.median(others)) if others else 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{significant(100 * share)} %"

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from job.stragglers.model import MIN_IMAGES
-from job.stragglers.work import Floats, groups, median, medians, numbers, warm, work_ms
+from job.stragglers.work import Floats, ended_at, groups, median, medians, numbers, warm, work_ms
 
 SILENT_IMAGES = 10
 SILENT_S = 3.0
@@ -198,7 +198,7 @@ def silences(timings: pa.Table) -> dict[str, Floats]:
     did not finish at all leaves no row and so no stretch.
     """
     starts = numbers(timings, "started_at")
-    ends = starts + numbers(timings, "total_ms") / 1000
+    ends = ended_at(timings)
     begun = np.full(timings.num_rows, np.nan)
     for rows in groups(timings, "host", "task_id").values():
         begun[rows] = np.min(starts[rows])

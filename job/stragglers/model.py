@@ -3,18 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-from job.stragglers.work import (
-    STAGES,
-    Floats,
-    groups,
-    image_rows,
-    median,
-    stage_ms,
-    warm,
-    work_ms,
-)
+from job.stragglers.work import Floats
 
 SLOW_FACTOR = 1.15
 SLOW_AT_LEAST = 1.05
@@ -53,56 +43,6 @@ class Factor:
         return self.factor is not None and self.factor > SLOW_FACTOR
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostFactor(Factor):
-    """One host against its peers, by its images.
-
-    ``factor`` is its median work per image over the median of the other hosts' medians; None for
-    one host alone, or fewer than ``MIN_IMAGES`` images. ``stage`` holds most of the extra time of
-    a slow host.
-    """
-
-    images: int
-    stage: str | None = None
-
-
-def compare_hosts(timings: pa.Table, *, seed: int = 0) -> tuple[HostFactor, ...]:
-    """Every host that finished an image, by name, against the median of the others.
-
-    Medians of log work over images outside warm-up, the interval by bootstrap over images. Times
-    are per image, so hosts are comparable only where they keep equally many requests in flight.
-    """
-    rows = image_rows(timings)
-    work = work_ms(rows)
-    stages = stage_ms(rows)
-    usable = warm(rows) & (work > 0)
-    by_host = {host: indices[usable[indices]] for (host,), indices in groups(rows, "host").items()}
-    judged = [host for host, indices in by_host.items() if len(indices) >= MIN_IMAGES]
-    counted = {
-        host: HostFactor(host=host, images=len(indices)) for host, indices in by_host.items()
-    }
-    if len(judged) < 2:
-        return tuple(counted.values())
-
-    logs = [np.sort(np.log(work[by_host[host]])) for host in judged]
-    factors = np.exp(against_others(np.array([[np.median(log) for log in logs]])))[0]
-    low, high = np.percentile(
-        np.exp(against_others(bootstrap_medians(logs, seed=seed))), [2.5, 97.5], axis=0
-    )
-    extra = _extra_per_stage([stages[by_host[host]] for host in judged])
-    for number, host in enumerate(judged):
-        measured = not np.isnan(extra[number]).all()
-        counted[host] = HostFactor(
-            host=host,
-            images=len(logs[number]),
-            factor=float(factors[number]),
-            low=float(low[number]),
-            high=float(high[number]),
-            stage=STAGES[int(np.nanargmax(extra[number]))] if measured else None,
-        )
-    return tuple(counted.values())
-
-
 def bootstrap_medians(samples: list[Floats], *, seed: int) -> Floats:
     """Medians [draws, samples] of resampled sorted ``samples``, without drawing the resamples.
 
@@ -130,12 +70,3 @@ def against_others(values: Floats) -> Floats:
         for place in ((others - 1) // 2, others // 2)
     ]
     return values - (middles[0] + middles[1]) / 2
-
-
-def _extra_per_stage(stages: list[Floats]) -> Floats:
-    """Milliseconds [hosts, stages] a host's median image takes longer than its peers'.
-
-    NaN for a stage that the host, or half of its peers, did not measure.
-    """
-    medians = np.array([[median(column) for column in host.T] for host in stages])
-    return against_others(medians.T).T  # NaN sorts last

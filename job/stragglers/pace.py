@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from job.stragglers.work import Floats, groups, image_rows, numbers, warm
+from job.stragglers.work import Floats, ended_at, groups, image_rows, numbers, warm
 
 
 def speeds(timings: pa.Table) -> dict[str, float]:
@@ -14,7 +14,7 @@ def speeds(timings: pa.Table) -> dict[str, float]:
     """
     rows = image_rows(timings)
     starts = numbers(rows, "started_at")
-    ends = starts + numbers(rows, "total_ms") / 1000
+    ends = ended_at(rows)
     usable = warm(rows) & ~np.isnan(ends)
     found = {}
     for host, tasks in task_spans(rows, starts, np.where(usable, ends, np.nan)).items():

@@ -1,65 +1,91 @@
 """One line a person can act on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from job.stragglers.model import MIN_IMAGES, Factor, HostFactor, compare_hosts
-from job.stragglers.wording import STAGE_NAMES, count, duration, significant
+from job.stragglers.findings import COLD, MISCONFIGURED, SKEW, HostFactor, analyse
+from job.stragglers.model import SLOW_AT_LEAST, Factor
+from job.stragglers.stretches import LEAST_IMAGES
+from job.stragglers.whatif import WhatIf, what_if
+from job.stragglers.wording import STAGE_NAMES, count, duration, sentence, significant
 from job.stragglers.work import STAGES, image_rows, numbers, stage_ms, warm
 
 NAMED = 3  # slow hosts the line names; the rest are counted
+REPLAYED = 5  # of the slowest
+NO_SAMPLES = pa.table({"host": pa.array([], pa.string()), "at": pa.array([], pa.float64())})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """``text`` for people; ``straggler`` is true if any of ``hosts`` is slow."""
+    """``text`` for people; ``straggler`` is true if any of ``hosts`` kept others waiting.
+
+    ``what_if`` is there where one did, and the rows tell times.
+    """
 
     text: str
     straggler: bool
     hosts: tuple[HostFactor, ...]
+    what_if: WhatIf | None = None
 
     @property
     def slow(self) -> str:
-        """Which hosts are slow, in words; empty where none is."""
-        return _slow([host for host in self.hosts if host.slow], self.hosts)
+        """Which hosts are stragglers, in words; empty where none is."""
+        return _stragglers(self.hosts)
 
     def __post_init__(self) -> None:
-        if self.straggler != any(host.slow for host in self.hosts):
+        if self.straggler != any(host.straggler for host in self.hosts):
             raise ValueError("straggler says the same as the hosts")
 
 
 def verdict(
     timings: pa.Table,
     *,
+    samples: pa.Table | None = None,
+    record: Mapping[str, Any] | None = None,
     images: int | None = None,
     seconds: float | None = None,
     failed: int = 0,
-    seed: int = 0,
 ) -> Verdict:
     """Say what ``timings`` (rows as in the run directory) tell about the hosts.
 
-    ``images`` finished in ``seconds`` of wall time, as the run counted them; left out, the rows
-    say it. ``failed`` images could not be processed. ``seed`` fixes the bootstrap.
+    ``samples`` (rows of hosts.parquet) and ``record`` (run.json, or the part of it that is known)
+    tell why. ``images`` finished in ``seconds`` of wall time, as the run counted them; left out,
+    the rows say it. ``failed`` images could not be processed.
     """
     rows = image_rows(timings)
     if images is None:
         images = len(rows["image_id"].unique()) if rows.num_rows else 0
     if seconds is None:
         seconds = _span(rows)
-    hosts = compare_hosts(timings, seed=seed)
-    return Verdict(
-        text=_text(rows, hosts, images=images, seconds=seconds, failed=failed),
-        straggler=any(host.slow for host in hosts),
-        hosts=hosts,
+    record = record or {}
+    analysis = analyse(
+        timings,
+        NO_SAMPLES if samples is None else samples,
+        record,
+        (record.get("options") or {}).get("speeds") or {},
     )
+    hosts = analysis.hosts
+    found = _worst_first(hosts)
+    replay = what_if(timings, analysis, [host.host for host in found[:REPLAYED]]) if found else None
+    text = _text(rows, hosts, replay, images=images, seconds=seconds, failed=failed)
+    return Verdict(text=text, straggler=bool(found), hosts=hosts, what_if=replay)
+
+
+def _worst_first(hosts: Sequence[HostFactor]) -> list[HostFactor]:
+    """The stragglers: the slow ones by their factor, then those that stood still."""
+    found = [host for host in hosts if host.straggler]
+    return sorted(found, key=lambda host: (not host.slow, -(host.factor or 0)))
 
 
 def _text(
     rows: pa.Table,
     hosts: tuple[HostFactor, ...],
+    replay: WhatIf | None,
     *,
     images: int,
     seconds: float | None,
@@ -77,27 +103,66 @@ def _text(
     if len(hosts) == 1:
         return f"{hosts[0].host} {did}{most}; one host, so no straggler to find."
     did = f"{len(hosts)} hosts {did}"
-    slow = _slow([host for host in hosts if host.slow], hosts)
-    return f"{slow}; {did}." if slow else _none_slow(hosts, did=f"{did}{most}")
+    found = _worst_first(hosts)
+    if not found:
+        return f"{_none_slow(hosts, did=f'{did}{most}')}{_also(hosts)}"
+    first = found[0]
+    causes = [cause for cause in first.findings if cause.straggler]
+    told = " and ".join(cause.text for cause in causes)
+    lost = ""
+    if replay and first.host in replay.healed and (cost := replay.cost_s(first.host)) >= 1:
+        lost = f"; it cost {duration(cost)} of {duration(replay.actual)} of work"
+    headline = _stragglers(hosts) if first.slow else _names(found)
+    return f"{headline}: {told}{lost}. {sentence(causes[0].action)} The {did}."
+
+
+def _stragglers(hosts: Sequence[HostFactor]) -> str:
+    found = _worst_first(hosts)
+    if not found:
+        return ""
+    first = found[0]
+    if not first.slow:
+        return f"{_names(found)} stood still"
+    detail = f", since {_clock(first.since)}" if first.since else ""
+    return slow_hosts([host for host in found if host.slow], _compared(hosts), detail=detail)
+
+
+def _compared(hosts: Sequence[HostFactor]) -> list[str]:
+    return [host.host for host in hosts if host.images >= LEAST_IMAGES]
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
+
+
+def _names(found: Sequence[HostFactor]) -> str:
+    more = f", and {len(found) - NAMED} more," if len(found) > NAMED else ""
+    return ", ".join(host.host for host in found[:NAMED]) + more
+
+
+def _also(hosts: Sequence[HostFactor]) -> str:
+    """The first of what else there is to say, the weightiest kind first."""
+    for kind in (MISCONFIGURED, SKEW, COLD):
+        for host in hosts:
+            for finding in host.findings:
+                if finding.kind == kind:
+                    return f" {host.host}: {finding.text}. {sentence(finding.action)}"
+    return ""
 
 
 def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
     worst = max(hosts, key=lambda host: host.factor or 0)
-    if worst.factor is None:
+    if worst.factor is None or len(_compared(hosts)) < 2:
         return (
-            f"{did}; fewer than two of them have the {MIN_IMAGES} images outside warm-up that a "
-            "comparison takes."
+            f"{did}; fewer than two of them have the {LEAST_IMAGES:g} images outside warm-up that a"
+            " comparison takes."
+        )
+    if worst.suspect and worst.low is not None and worst.low > SLOW_AT_LEAST:
+        return (
+            f"Cannot tell: {worst.host} looks {worst.factor:.2f}x slower than its peers, and no"
+            f" counter tells why; {did}. Run it again, longer, and see whether it is so again."
         )
     return f"{none_slow(worst, per='image', what=count(worst.images, 'image'))}; {did}."
-
-
-def _slow(slow: list[HostFactor], hosts: tuple[HostFactor, ...]) -> str:
-    if not slow:
-        return ""
-    slow = sorted(slow, key=lambda host: -(host.factor or 0))
-    stage = slow[0].stage
-    detail = f", most of it in {STAGE_NAMES[stage]}" if stage else ""
-    return slow_hosts(slow, [host.host for host in hosts], detail=detail)
 
 
 def slow_hosts(slow: Sequence[Factor], hosts: Sequence[str], *, detail: str = "") -> str:
@@ -127,9 +192,10 @@ def none_slow(worst: Factor, *, per: str, what: str) -> str:
             f"No straggler for certain: {worst.host} looks {worst.factor:.2f}x slower than its "
             f"peers, but its {what} leave {worst.low:.2f}x to {worst.high:.2f}x open"
         )
+    longer = max(0, round((worst.factor - 1) * 100))
     return (
-        f"No straggler: the slowest host, {worst.host}, takes {round((worst.factor - 1) * 100)} % "
-        f"longer per {per} than its peers (95 % interval {worst.low:.2f}x to {worst.high:.2f}x)"
+        f"No straggler: the slowest host, {worst.host}, takes {longer} % longer per {per} than its "
+        f"peers (95 % interval {worst.low:.2f}x to {worst.high:.2f}x)"
     )
 
 

@@ -30,6 +30,16 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
 
 
+def percent(share: float) -> str:
+    """A share of 0.125 as 12 %."""
+    return f"{significant(100 * share)} %"
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def count(number: int, noun: str) -> str:
     """1 image, 2 images, 12,000 images."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -20,6 +20,11 @@ def numbers(table: pa.Table, name: str) -> Floats:
     return values
 
 
+def ended_at(table: pa.Table) -> Floats:
+    """Epoch seconds [rows] at which each image was emitted; NaN where that is not known."""
+    return numbers(table, "started_at") + numbers(table, "total_ms") / 1e3
+
+
 def stage_ms(table: pa.Table) -> Floats:
     """Milliseconds [rows, stages] in the order of ``STAGES``; NaN where not measured."""
     return np.column_stack([numbers(table, f"{stage}_ms") for stage in STAGES])

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from cluster.bench.stragglers.noise import CPU_STAGES, USUAL, Noise
 from job.errors import UsageError
-from job.stragglers.work import Floats, groups, image_rows, numbers, warm
+from job.stragglers.work import Floats, ended_at, groups, image_rows, numbers, warm
 
 WINDOW_S = 10.0
 """Drift is seen in the medians of so many seconds."""
@@ -162,7 +162,7 @@ def _around(values: Floats, images: int = 11) -> Floats:
 
 def _drifts(rows: pa.Table, residuals: Floats, hosts: list[npt.NDArray[np.int64]]) -> Fields:
     """Of hosts, and of all of them together, as AR(1): variance, and covariance a window later."""
-    at = numbers(rows, "started_at") + numbers(rows, "total_ms") / 1e3
+    at = ended_at(rows)
     window = ((at - at.min()) // WINDOW_S).astype(int)
     medians = np.full((len(hosts), window.max() + 1), np.nan)
     for host, own in enumerate(hosts):
@@ -200,7 +200,7 @@ def _hosts(rows: pa.Table, samples: pa.Table, noise: Noise) -> Fields:
     """How hosts differ, what daemons take, and how often they stand still."""
     cpu_ms = numbers(rows, "cpu_ms") / _expected(rows, noise)
     starts = numbers(rows, "started_at")
-    ends = starts + numbers(rows, "total_ms") / 1e3
+    ends = ended_at(rows)
     by_host = groups(rows, "host")
     costs = np.log([np.nanmean(cpu_ms[own]) for own in by_host.values()])
     daemons: list[float] = []

@@ -46,7 +46,9 @@ class Noise:
     ``remote_share`` of the images come over the link, the others from the host's own disk.
 
     Start, seconds in the median, each with ``start_spread``: ``localise_s``, ``executor_s``,
-    ``model_load_s`` (docs/performance.md: hosts of ``lab-yarn`` localise in 3.7 to 6.9 s).
+    ``model_load_s`` (docs/performance.md: hosts of ``lab-yarn`` localise in 3.7 to 6.9 s). With
+    part of a CPU the last two take longer by ``start_power`` of it (recorded runs: 26 s at 0.22
+    CPUs, 13 s at 0.44, 6.5 s at 0.88).
     """
 
     cpu_s: float = 0.6
@@ -91,6 +93,7 @@ class Noise:
     executor_s: float = 4.0
     model_load_s: float = 0.4
     start_spread: float = 0.25
+    start_power: float = 1.0
 
 
 USUAL = Noise()

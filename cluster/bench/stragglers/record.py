@@ -30,13 +30,18 @@ class Start:
 
     @classmethod
     def of(
-        cls, hosts: int, faults: Sequence[Fault], *, noise: Noise, random: np.random.Generator
+        cls, cluster: Cluster, faults: Sequence[Fault], *, noise: Noise, random: np.random.Generator
     ) -> "Start":
-        """Draw them. A cold host takes its factor longer for all, a slow disk's to load files."""
+        """Draw them. A cold host takes its factor longer for all, a slow disk's to load files.
+
+        With part of a CPU an executor starts, and the model loads, so much the longer.
+        """
         usual = (noise.localise_s, noise.executor_s, noise.model_load_s)
-        drawn = np.array(usual) * np.exp(noise.start_spread * random.standard_normal((hosts, 3)))
+        logs = noise.start_spread * random.standard_normal((cluster.hosts, 3))
+        drawn = np.array(usual) * np.exp(logs)
+        drawn[:, 1:] *= np.minimum(cluster.quota, 1.0)[:, np.newaxis] ** -noise.start_power
         localise_s, executor_s, model_load_s = drawn.T.copy()
-        first_image = np.ones(hosts)
+        first_image = np.ones(cluster.hosts)
         for fault in faults:
             if fault.kind == "cold":
                 for each in (localise_s, executor_s, model_load_s, first_image):

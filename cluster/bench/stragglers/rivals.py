@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cluster.bench.stragglers.judging import HostJudgement, Judge, Judgement
 from cluster.bench.stragglers.simulator import Run
-from job.stragglers.work import Floats, image_rows, numbers
+from job.stragglers.work import Floats, ended_at, image_rows, numbers
 
 # spark.speculation.quantile and .multiplier, as of Spark 3.
 QUANTILE, MULTIPLIER = 0.75, 1.5
@@ -42,7 +42,7 @@ class Tasks:
         """All tasks of the rows, each from its first image's start to its last one's end."""
         rows = image_rows(timings)
         starts = numbers(rows, "started_at")
-        ends = starts + numbers(rows, "total_ms") / 1e3
+        ends = ended_at(rows)
         names = ["host", "task_id"]
         columns = pa.table([rows["host"], rows["task_id"], starts, ends], [*names, "start", "end"])
         tasks = columns.group_by(names).aggregate(

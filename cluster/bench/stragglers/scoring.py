@@ -113,8 +113,8 @@ def outcome(trial: Trial, judgement: Judgement) -> Outcome:
         hosts=tuple(hosts),
         wrong=tuple(what for said in others.values() if (what := _said(said)) != CLEAN),
         wrongly_slow=sum(said.slow for said in others.values()),
-        clean=not trial.faults,
-        even=trial.cluster.even,
+        clean=trial.clean,
+        even=trial.even,
     )
 
 
@@ -191,8 +191,9 @@ def proportion(count: int, of: int, *, scale: float = 1.0) -> Figure | None:
     reach = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
     return Figure(
         value=scale * share,
-        low=scale * max(0.0, middle - reach),
-        high=scale * min(1.0, middle + reach),
+        # At 0 and at 1 the interval ends there, but for rounding.
+        low=scale * min(share, max(0.0, middle - reach)),
+        high=scale * max(share, min(1.0, middle + reach)),
         of=of,
     )
 

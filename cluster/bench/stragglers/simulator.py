@@ -6,6 +6,7 @@ disk, CPU), so that a host is as fast as the slowest of them. Rows and samples s
 queues did: no fault writes a counter.
 """
 
+import functools
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from cluster.bench.stragglers.workload import Workload, unexplained, workload
 from job.engines.native import SPARE_LANES
 from job.host import HostFacts
 from job.planner import Plan, calibration, expected_speeds, plan
+from job.stragglers.findings import Analysis, analyse
 from job.stragglers.work import Floats
 
 FAR_S = 1e7
@@ -45,15 +47,23 @@ class Run:
     record: Mapping[str, Any]
     probed: Mapping[str, float]
 
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """What the product makes of it, which several figures are taken from."""
+        return analyse(self.timings, self.samples, self.record, self.probed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A run, and what is true of its hosts; those not in ``truth`` are as they were declared."""
+    """A run, and what is true of its hosts; those not in ``truth`` are as they were declared.
+
+    ``even``: all hosts are declared alike; ``clean``: nothing was the matter.
+    """
 
     run: Run
     truth: Mapping[str, HostTruth]
-    cluster: Cluster
-    faults: tuple[Fault, ...]
+    even: bool
+    clean: bool
 
 
 def simulate(
@@ -81,7 +91,7 @@ def simulate(
     order = plan(work.refs, slots=1, engine="native", speeds=expected_speeds(facts, {}))
     seconds = _horizon(cluster, work, order, faults, noise)
     draws = Draws.of(cluster, seconds, noise=noise, random=_random(seed, 1))
-    start = Start.of(cluster.hosts, faults, noise=noise, random=_random(seed, 2))
+    start = Start.of(cluster, faults, noise=noise, random=_random(seed, 2))
     hosts = _Hosts(cluster, work, noise=noise, draws=draws, faults=faults)
     launches = list(_launches(hosts, order, start, noise=noise, random=_random(seed, 3)))
     ran = done(launches)
@@ -102,8 +112,8 @@ def simulate(
         truth=_truth(
             _Hosts(cluster, work, noise=noise, draws=draws, faults=()), launches, work, faults
         ),
-        cluster=cluster,
-        faults=tuple(faults),
+        even=cluster.even,
+        clean=not faults,
     )
 
 

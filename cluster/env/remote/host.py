@@ -32,6 +32,8 @@ from typing import IO, Any
 ROOT = Path("/opt/cluster")
 ENVIRONMENTS, JARS = "environments", "jars"
 FOLDERS = (ROOT, ROOT / ENVIRONMENTS, ROOT / JARS)
+# Written by the role spark; Spark itself may be there before, in the image of a lab.
+CONFIGURATION = Path("/etc/spark/conf/spark-defaults.conf")
 PART = ".part-"
 WORK = f"{PART}work"
 # In a folder: when a run last used it, and in an environment's, which jars belong to it.
@@ -122,6 +124,7 @@ def look(_: dict[str, Any]) -> dict[str, Any]:
         "environments": {name: bigdl_of(name) for name in names(ROOT / ENVIRONMENTS)},
         "jars": names(ROOT / JARS),
         "spark": spark.read_text().strip() if spark.exists() else "",
+        "deployed": CONFIGURATION.exists(),
         "user": os.environ.get("SUDO_USER", "root"),
     }
 

@@ -368,7 +368,8 @@ def test_a_fault_ends_with_its_command(lab: Path, way: signal.Signals) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    until(lambda: quota(lab) == 25_000)
+    assert command.stderr and "has the fault" in command.stderr.readline()
+    assert quota(lab) == 25_000
     began = time.time()
     command.send_signal(way)
     said, _ = command.communicate(timeout=30)

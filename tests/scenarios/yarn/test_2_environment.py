@@ -133,9 +133,6 @@ def test_a_second_warm_up_finds_all_there(lab: OperatedLab, pushed: Any) -> None
 
 
 def test_verify_names_a_file_with_a_changed_byte(lab: OperatedLab, pushed: Any) -> None:
-    done = lab.cluster("env", "verify")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("as built") == 4  # the edge host's, and YARN's on three
     name = "lib/python3.11/site-packages/numpy/version.pyc"
     entry = lab.run("node2", f"ls -d /data/yarn/local/filecache/*/{store.TAG}*").strip()
     lab.run("node2", f"printf X | sudo dd of={entry}/{name} bs=1 seek=9 conv=notrunc status=none")
@@ -149,7 +146,9 @@ def test_verify_names_a_file_with_a_changed_byte(lab: OperatedLab, pushed: Any) 
     lab.run("node2", todo)
     localised = {each["host"]: each["localised"] for each in warm(lab)["hosts"]}
     assert [host for host, files in localised.items() if files] == ["node2"]
-    assert lab.cluster("env", "verify").returncode == 0
+    done = lab.cluster("env", "verify")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("as built") == 4  # the edge host's, and YARN's on three
 
 
 def test_hosts_in_use_are_not_waited_for(lab: OperatedLab, pushed: Any) -> None:
@@ -182,6 +181,7 @@ def test_hosts_in_use_are_not_waited_for(lab: OperatedLab, pushed: Any) -> None:
 
 def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> None:
     used = OLD.replace("1.tar", "2.tar")
+    tag = used.removesuffix(".tar.gz")
     lab.run(
         "node1",
         f"cd /tmp && echo old >old && for name in {OLD} {used}; do"
@@ -191,7 +191,7 @@ def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> No
     names = [each["pathSuffix"] for each in on_hdfs(lab, store.FOLDER)]
     (spark,) = (name for name in names if name.startswith("spark"))
     submit = (
-        f"spark-submit --master yarn --num-executors 1 --conf spark.yarn.tags={used.split('.')[0]}"
+        f"spark-submit --master yarn --num-executors 1 --conf spark.yarn.tags={tag}"
         f" --conf spark.yarn.archive=hdfs://{store.FOLDER}/{spark}"
         " /opt/spark/examples/src/main/python/pi.py 5000"
     )
@@ -199,7 +199,7 @@ def test_gc_drops_what_no_run_used_nor_uses(lab: OperatedLab, pushed: Any) -> No
 
     def waits_for() -> str:
         told = json.dumps(lab.fetch("http://node1:8088/ws/v1/cluster/apps"))
-        return "" if "environment-" in told else "the application"
+        return "" if tag in told else "the application"
 
     until(waits_for)
     done = lab.cluster("env", "gc", "--format", "json")

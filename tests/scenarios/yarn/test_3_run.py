@@ -34,12 +34,15 @@ HOSTS = ["node1", "node2", "node3"]
 LOST_AFTER_S = (45, 110)
 # Enough that a fault comes in the middle: some 30 s of work.
 IMAGES = 1200
-# On executors before anything else of theirs: some images kill who decodes them.
+# On executors before anything else of theirs: some images kill who decodes them, and while a file
+# is there all wait.
 POISON = """
 import os, time
 from PIL import Image
 decode = Image.open
 def poisoned(file, *options, **more):
+    while os.path.exists("/tmp/wait"):
+        time.sleep(0.5)
     end = file.getvalue()[-6:]
     if end == b"CRASH!":
         os.kill(os.getpid(), 11)
@@ -58,6 +61,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(lab: OperatedLab, source: Path | str, output: Path | str, *more: str) -> Running:
     return Running(lab, ["--mode", "yarn", "--input", str(source), "--output", str(output), *more])
+
+
+def poisoned(lab: OperatedLab) -> tuple[str, str]:
+    """What to give a run so that its executors decode images as ``POISON`` does."""
+    for host in HOSTS:
+        lab.run(host, f"mkdir -p /tmp/poison; cat > /tmp/poison/sitecustomize.py <<'E'\n{POISON}E")
+    return "--conf", "spark.executorEnv.PYTHONPATH=/tmp/poison"
 
 
 def master_of(lab: OperatedLab) -> str:
@@ -167,9 +177,7 @@ def test_images_that_kill_are_lines_in_errors(
     for name, end in (("0005.jpg", b"CRASH!"), ("0011.jpg", b"MEMORY")):
         path = source / name
         path.write_bytes(path.read_bytes() + end)
-    for host in HOSTS:
-        lab.run(host, f"mkdir -p /tmp/poison; cat > /tmp/poison/sitecustomize.py <<'E'\n{POISON}E")
-    running = start(lab, source, output, "--conf", "spark.executorEnv.PYTHONPATH=/tmp/poison")
+    running = start(lab, source, output, *poisoned(lab))
     assert running.end() == 0
     counts = run_json(output)["counts"]
     assert (counts["done"], counts["errors"], counts["missing"]) == (22, 2, 0)
@@ -183,8 +191,11 @@ def test_a_run_goes_on_alone_is_stopped_and_finished(
     lab: OperatedLab, pushed: Any, photos: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    running = start(lab, photos, output)
+    running = start(lab, photos, output, *poisoned(lab))
     running.until_done(1)
+    # However long another command takes to begin, the run is not at its end by then.
+    for host in HOSTS:
+        lab.run(host, "touch /tmp/wait")
     running.process.kill()
     running.end()
     attached = Running(lab, ["--attach", running.id])
@@ -194,6 +205,8 @@ def test_a_run_goes_on_alone_is_stopped_and_finished(
     stopped = run_json(output)["counts"]
     assert stopped["missing"] > 0
     assert any("--resume" in line for line in attached.said)
+    for host in HOSTS:
+        lab.run(host, "rm /tmp/wait")
     assert Running(lab, ["--resume", str(output)]).end() == 0
     assert_complete(output, IMAGES)
     assert run_json(output)["counts"]["resumed"] == IMAGES - stopped["missing"]

@@ -2,7 +2,14 @@ import pytest
 
 from job.host import HostFacts
 from job.images.source import ImageRef
-from job.planner import calibration, expected_speeds, plan
+from job.planner import (
+    TASK_IMAGES,
+    Plan,
+    calibration,
+    expected_speeds,
+    plan,
+    task_price,
+)
 
 
 def image(name: str, size: int = 1000) -> ImageRef:
@@ -68,15 +75,18 @@ def test_a_plan_of_nothing_has_no_task() -> None:
     assert plan([], slots=2, engine="native").tasks == ()
 
 
-SPEEDS = (4.0, 2.0, 1.0)
+SPEEDS = (20.0, 10.0, 5.0)
+HOSTS = ("a", "b", "c")
 
 
-def makespan(tasks: tuple[tuple[ImageRef, ...], ...], speeds: tuple[float, ...]) -> float:
-    """Hosts pull tasks in order, an image takes 1 / speed."""
-    free = [0.0] * len(speeds)
-    for task in tasks:
+def makespan(planned: Plan, speeds: tuple[float, ...]) -> float:
+    """Hosts pull their own task, then others in order, each at its price."""
+    free, todo = [0.0] * len(speeds), list(zip(planned.tasks, planned.places, strict=True))
+    while todo:
         host = free.index(min(free))
-        free[host] += len(task) / speeds[host]
+        own = [at for at, (_, place) in enumerate(todo) if place == HOSTS[host]]
+        task, _ = todo.pop(own[0] if own else 0)
+        free[host] += (len(task) + TASK_IMAGES) / speeds[host]
     return max(free)
 
 
@@ -88,15 +98,37 @@ def test_unequal_hosts_get_every_image_once(engine: str, count: int) -> None:
     assert sorted(ids(planned.tasks)) == sorted(ref.image_id for ref in images)
 
 
-@pytest.mark.parametrize("speeds", [SPEEDS, (1.0, 1.0, 1.0), (8.0, 1.0)])
-def test_unequal_hosts_end_together(speeds: tuple[float, ...]) -> None:
-    tasks = plan([image(f"{n}.jpg") for n in range(600)], slots=1, engine="native", speeds=speeds)
-    ideal = 600 / sum(speeds)
-    assert makespan(tasks.tasks, speeds) < 1.02 * ideal
+@pytest.mark.parametrize("speeds", [SPEEDS, (10.0, 10.0, 10.0), (24.0, 3.0)])
+@pytest.mark.parametrize("hosts", [(), HOSTS], ids=["declared", "known"])
+def test_unequal_hosts_end_together(speeds: tuple[float, ...], hosts: tuple[str, ...]) -> None:
+    images = [image(f"{n}.jpg") for n in range(3000)]
+    planned = plan(images, slots=1, engine="native", speeds=speeds, hosts=hosts[: len(speeds)])
+    ideal = 3000 / sum(speeds)
+    assert makespan(planned, speeds) < 1.12 * ideal
     # Also where the slowest is twice as slow as it was thought to be.
     slower = (*speeds[:-1], speeds[-1] / 2)
-    assert makespan(tasks.tasks, slower) < 1.05 * 600 / sum(slower)
-    assert len(tasks.tasks[0]) > 10 * len(tasks.tasks[-1])
+    assert makespan(planned, slower) < 1.3 * 3000 / sum(slower)
+
+
+def test_hosts_of_known_speed_are_given_their_part_first() -> None:
+    images = [image(f"{n}.jpg", 1000 if n % 3 else 100_000) for n in range(1400)]
+    planned = plan(images, slots=1, engine="native", speeds=SPEEDS, hosts=HOSTS)
+    assert planned.places[:4] == ("a", "b", "c", None) and set(planned.places[3:]) == {None}
+    parts = planned.tasks[:3]
+    assert [len(part) for part in parts] == pytest.approx([400, 200, 100], abs=2)
+    for part in parts:  # of both cost classes, the costly ones first
+        costly = [ref.bytes > 1000 for ref in part]
+        assert costly == sorted(costly, reverse=True)
+        assert sum(costly) == pytest.approx(len(part) * 467 / 700, abs=2)
+    # What a host loses with its task is bounded.
+    long = plan(images * 10, slots=1, engine="native", speeds=SPEEDS, hosts=HOSTS)
+    assert [len(part) for part in long.tasks[:3]] == pytest.approx([600, 300, 150], abs=2)
+    assert max(map(len, long.tasks[3:])) <= 200
+
+
+def test_without_a_known_speed_no_host_is_given_a_part() -> None:
+    planned = plan([image(f"{n}.jpg") for n in range(600)], slots=1, engine="native", speeds=SPEEDS)
+    assert set(planned.places) == {None}
 
 
 def test_orca_uses_every_host_and_compiles_seldom() -> None:
@@ -117,6 +149,19 @@ def test_a_host_does_what_it_did_or_what_its_quota_says() -> None:
     assert expected_speeds(hosts, {}) == (4.0, 2.0, 1.0)
     # c was not there: a CPU of a does 2 images/s, one of b 3.
     assert expected_speeds(hosts, {"a": 8.0, "b": 6.0, "gone": 1.0}) == (8.0, 6.0, 2.5)
+
+
+def test_a_task_costs_more_images_where_they_are_cheap() -> None:
+    hosts = [host("a", 0.5), host("b", 0.25)]
+    assert task_price(hosts, {}) == TASK_IMAGES
+    assert task_price(hosts, {"a": 15.0, "b": 7.5}) == pytest.approx(2.7)
+    assert task_price(hosts, {"a": 0.3}) == 1.0
+    images = [image(f"{n}.jpg") for n in range(3000)]
+    few, many = (
+        plan(images, slots=1, engine="native", speeds=SPEEDS, hosts=HOSTS, price=price)
+        for price in (10.0, 1.0)
+    )
+    assert len(few.tasks) < len(many.tasks)
 
 
 def test_every_host_calibrates_on_a_few_usual_images() -> None:

@@ -35,7 +35,7 @@ def write(run: RunDirectory, name: str, *records: ImageRecord) -> None:
     writer = PartWriter(FolderSink(run.parts), name)
     for entry in records:
         writer.add(entry)
-    writer.flush()
+    writer.close()
 
 
 @pytest.fixture

@@ -70,3 +70,30 @@ def test_a_host_that_is_off_is_a_problem_in_json(
     assert finding["host"] == "node1"
     assert said["facts"]["node1"]["error"] == finding["what"]
     assert not (tmp_path / ".probes.json").exists()
+
+
+def test_where_no_host_can_be_asked_one_sentence_says_so(
+    cluster: Cluster, server: Server, tmp_path: Path
+) -> None:
+    off = written(tmp_path, server, ansible_port=free_port())
+    done = cluster("-i", off, "doctor", "--check", "memory")
+    assert (done.returncode, done.stdout) == (1, "")
+    asking, error = done.stderr.splitlines()
+    assert asking == "Asking 1 host"
+    assert error.startswith("Error: node1 (127.0.0.1 port ")
+    inventory = yaml.safe_load(off.read_text(encoding="utf-8"))
+    inventory["all"]["hosts"]["node2"] = inventory["all"]["hosts"]["node1"]
+    off.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    done = cluster("-i", off, "doctor", "--fix")
+    assert (done.returncode, done.stdout) == (1, "")
+    _, error = done.stderr.splitlines()
+    assert error.startswith(f"Error: None of the 2 hosts of {off} can be asked: node1 (127.0.0.1 ")
+    assert error.endswith("see that it is up, and that ansible_host and ansible_port are right.")
+
+
+def test_the_hosts_of_a_lab_that_is_not_up_are_not_asked(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yml"
+    path.write_text("all: {hosts: {node1: {lab_memory_mb: 1024}}}\n", encoding="utf-8")
+    done = cluster("-i", path, "doctor")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: The lab of {path} is not up: `cluster -i {path} lab up`.\n"

@@ -1,4 +1,4 @@
-"""``cluster report EVENTLOG``."""
+"""``cluster report``."""
 
 import dataclasses
 import getpass
@@ -9,18 +9,23 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 import job.report
 from cluster.cli import main
+from cluster.cli.findings import print_findings
 from cluster.cli.log_tables import print_log
 from cluster.inventory import Inventory
 from job.eventlog import Here, find, read
+from job.report import build
 from job.report.eventlog import assemble
 from tests.unit.cluster.cli.conftest import ROOT, Cluster
 from tests.unit.cluster.conftest import Server, reachable
+from tests.unit.job.report.conftest import Trouble, write_cluster
 from tests.unit.job.test_webhdfs import Handler, Hdfs
 
 LOG = ROOT / "tests" / "unit" / "job" / "eventlog" / "frozen-host.gz"
@@ -108,3 +113,88 @@ def test_a_log_on_hdfs_is_read_through_the_edge_host(
         namenode.shutdown()
     # As who we are on the edge host.
     assert {each["user.name"] for each in hdfs.asked} == {getpass.getuser()}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A healthy run, and one with a slow and a frozen host."""
+    folder = tmp_path_factory.mktemp("runs")
+    troubles = {"node2": Trouble(slow=1.9, slow_from=35), "node3": Trouble(frozen=(30, 52))}
+    healthy = write_cluster(folder, 5, tasks=90, images=12, name="healthy")
+    troubled = write_cluster(folder, 5, tasks=90, images=12, name="troubled", **troubles)
+    for path in (healthy, troubled):
+        pq.write_table(
+            pa.table({"image_id": ["x"], "category_id": [1]}), path / "detections.parquet"
+        )
+    return healthy, troubled
+
+
+def test_a_run_says_who_was_slow_why_when_and_what_it_cost(
+    runs: tuple[Path, Path], cluster: Cluster
+) -> None:
+    done = cluster("report", runs[1])
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.partition("report.html")[2]
+    rows = {line.split()[0]: line for line in found.splitlines() if line.startswith(" node")}
+    assert list(rows) == ["node2", "node3"]
+    for part in ("CPU quota", "into the run on", " s "):
+        assert part in rows["node2"]
+    assert "stood still" in rows["node3"] and "from 29 s to 52 s into the run" in rows["node3"]
+    assert "node3: it stood still for 23 s" in found, "the line tells of the first only"
+    for label in (
+        "as it was",
+        "node2 at its peers' pace",
+        "without node3",
+        "no host slow",
+        "ideal",
+    ):
+        assert label in found
+    assert found.rstrip().splitlines()[-1].startswith("Verdict:       node2 is 1.")
+
+
+def test_a_healthy_run_says_so_and_no_more(runs: tuple[Path, Path], cluster: Cluster) -> None:
+    found = cluster("report", runs[0]).stdout.partition("report.html\n")[2]
+    assert found.startswith("Verdict:       No straggler") and found.count("\n") == 1
+
+
+def test_what_was_found_fits_a_terminal_of_80_columns(runs: tuple[Path, Path]) -> None:
+    out = io.StringIO()
+    print_findings(Console(file=out, width=80), build(runs[1]).data["verdict"])
+    lines = [line for line in out.getvalue().splitlines() if not line.startswith("node3: ")]
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out.getvalue()
+
+
+def test_what_keeps_nobody_waiting_is_told_shortly() -> None:
+    finding = {"straggler": False, "text": "it is weak by design", "action": "nothing to mend"}
+    hosts = [f"node{number}" for number in range(1, 9)]
+    found = [{"host": host, "kind": "weak", **finding} for host in hosts]
+    out = io.StringIO()
+    print_findings(Console(file=out, width=80), {"findings": found, "what_if": None})
+    told = out.getvalue().splitlines()
+    assert told[0] == "node1, weak by design: it is weak by design. Nothing to mend."
+    assert told[3:] == ["... and 5 more hosts, weak by design: see --format json"]
+
+
+@pytest.mark.parametrize("what", ["run", "two runs", "event log"])
+def test_a_page_on_standard_output(what: str, runs: tuple[Path, Path]) -> None:
+    (runs[1] / "report.html").unlink(missing_ok=True)
+    given = {"run": [runs[1]], "two runs": runs, "event log": [LOG]}[what]
+    done = CliRunner(charset="ascii").invoke(main, ["report", *map(str, given), "--format", "html"])
+    assert done.exit_code == 0, done.output
+    page = done.stdout_bytes.decode("utf-8")
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
+    assert 'id="verdict"' in page
+    assert (runs[1] / "report.html").exists() == (what == "run")
+    if what == "run":
+        assert (runs[1] / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_findings_and_what_if_as_json(runs: tuple[Path, Path]) -> None:
+    done = CliRunner().invoke(main, ["report", str(runs[1]), "--format", "json"])
+    verdict = json.loads(done.stdout)["verdict"]
+    assert [(each["host"], each["kind"]) for each in verdict["findings"]] == [
+        ("node2", "cpu-quota"),
+        ("node3", "freeze"),
+    ]
+    assert [each["host"] for each in verdict["what_if"]["hosts"]] == ["node2", "node3"]

@@ -106,6 +106,24 @@ def test_v1_a_part_of_the_memory_is_swap(v1: Path) -> None:
     assert [path.read_text() for path in group.rglob("memory.swappiness")] == ["0", "0"]
 
 
+def test_v1_nobody_is_killed_while_the_limit_is_low(
+    v1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cgroups.make("lab", "slow", cpus=1, memory_mb=512, root=v1)
+    write_text, written = Path.write_text, list[str]()
+
+    def write(path: Path, value: str) -> int:
+        written.append(path.name)
+        return write_text(path, value)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    cgroups.set_memory("lab", "slow", 512, resident_mb=100, root=v1)
+    assert written.index("memory.oom_control") < written.index("memory.limit_in_bytes")
+    written.clear()
+    cgroups.set_memory("lab", "slow", 512, root=v1)
+    assert written.index("memory.oom_control") > written.index("memory.limit_in_bytes")
+
+
 def test_v2_a_part_of_the_memory_is_swap(v2: Path) -> None:
     cgroups.make("lab", "slow", cpus=1, memory_mb=512, root=v2)
     files = ("memory.high", "memory.swap.max", "memory.max")

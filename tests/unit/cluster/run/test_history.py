@@ -12,7 +12,7 @@ from cluster.run.history import History, remember, speeds_of
 from job.errors import UsageError
 from job.host import HostFacts
 from job.schemas import TIMING_SCHEMA
-from job.stragglers import HostFactor, Verdict
+from job.stragglers import Cause, HostFactor, Verdict
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +96,8 @@ def run(folder: Path, *, images: int = 40, seconds: float = 0.1) -> Path:
 
 
 def verdict(*, images: int = 40, slow: bool = False) -> Verdict:
-    factor = {"factor": 2.0, "low": 1.9, "high": 2.1} if slow else {}
-    found = HostFactor(host="a", images=images, **factor)
+    cause = Cause(kind="link", text="its link is slow", action="mend it")
+    found = HostFactor(host="a", images=images, findings=(cause,) if slow else ())
     return Verdict(text="", straggler=slow, hosts=(found,))
 
 

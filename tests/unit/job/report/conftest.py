@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def run_json(hosts: list[str], **changes: Any) -> dict[str, Any]:
                 "worker_pid": 4000 + number,
                 "threads": 4,
                 "streams": 2,
-                "requests": 4,
+                "requests": 2,
                 "model_load_started_at": START + 5.5,
                 "model_load_ms": 1900.0,
             }
@@ -136,16 +137,23 @@ def timing_table(
 ) -> pa.Table:
     """``images`` rows dealt over ``hosts``; inference on a host in ``slow`` takes that much longer.
 
-    The first image of each host is warm-up.
+    A quota holds it back. Each host does its images one after the other, in tasks of 8; the first
+    is warm-up.
     """
     random = np.random.default_rng(7)
     place = np.arange(images) % len(hosts)
+    turn = np.arange(images) // len(hosts)
     factor = np.array([(slow or {}).get(host, 1.0) for host in hosts])[place]
     stages = {f"{name}_ms": ms * random.lognormal(0, 0.15, images) for name, ms in STAGE_MS.items()}
-    stages["infer_ms"] = STAGE_MS["infer"] * random.lognormal(0, spread, images) * factor
-    warmup = np.arange(images) < len(hosts)
-    stages["infer_ms"][warmup] *= 5
-    started = START + 7.4 + np.sort(random.uniform(0, 31, images))
+    infer = STAGE_MS["infer"] * random.lognormal(0, spread, images)
+    warmup = turn == 0
+    stages["infer_ms"] = infer * factor * np.where(warmup, 5, 1)
+    took = sum(stages.values())
+    started = np.zeros(images)
+    for number in range(len(hosts)):
+        own = place == number
+        started[own] = START + 7.4 + (np.cumsum(took[own]) - took[own]) / 1000
+    task = place + len(hosts) * (turn // 8)
     columns: dict[str, Any] = {
         **stages,
         "image_id": [f"scenes/image {number:06}.jpg" for number in range(images)],
@@ -154,15 +162,15 @@ def timing_table(
         "executor_id": place.astype(str),
         "worker_pid": 4000 + place,
         "stage_id": np.zeros(images),
-        "task_id": np.arange(images) // 8,
+        "task_id": task,
         "attempt": np.zeros(images),
-        "partition": np.arange(images) // 8,
+        "partition": task,
         "started_at": started,
         "wait_ms": random.exponential(20, images),
-        "total_ms": sum(stages.values()),
-        "cpu_ms": stages["infer_ms"] * 3.6,
-        "run_delay_ms": random.exponential(2, images),
-        "throttled_ms": np.zeros(images),
+        "total_ms": took,
+        "cpu_ms": infer * 3.6,
+        "run_delay_ms": random.exponential(2, images) + infer * (factor - 1),
+        "throttled_ms": infer * 0.8 * (factor - 1),
         "bytes_in": random.integers(40_000, 900_000, images),
         "pixels": random.integers(200_000, 2_000_000, images),
         "detections": random.poisson(6, images),
@@ -174,7 +182,11 @@ def timing_table(
     )
 
 
-def sample_table(hosts: list[str], seconds: int = 40) -> pa.Table:
+def sample_table(
+    hosts: list[str], seconds: int = 40, *, slow: Mapping[str, float] | None = None
+) -> pa.Table:
+    """A second each; hosts that are SLOW get as much less CPU."""
+    factor = np.repeat([(slow or {}).get(host, 1.0) for host in hosts], seconds)
     random = np.random.default_rng(8)
     rows = len(hosts) * seconds
     second = np.tile(np.arange(seconds), len(hosts))
@@ -183,7 +195,7 @@ def sample_table(hosts: list[str], seconds: int = 40) -> pa.Table:
         "host": np.repeat(hosts, seconds),
         "at": START + second + 1.0,
         "source": ["cgroup"] * rows,
-        "cpu_busy": np.where(second > 7, 3.7, 0.9) + random.normal(0, 0.12, rows),
+        "cpu_busy": np.where(second > 7, 3.7, 0.9) / factor + random.normal(0, 0.12, rows),
         "throttled": np.abs(random.normal(0, 0.02, rows)),
         "psi_cpu": random.uniform(0, 0.2, rows),
         "rss_mb": 400 + 900 * (1 - np.exp(-second / 8)) + random.normal(0, 12, rows),
@@ -255,8 +267,8 @@ def pulled_tables(
                     "wait_ms": 0.0,
                     "total_ms": sum(took.values()),
                     "cpu_ms": cost["infer"][image] * 3.6,
-                    "run_delay_ms": cost["infer"][image] * 0.02,
-                    "throttled_ms": 200.0 * (factor - 1),
+                    "run_delay_ms": cost["infer"][image] * (0.02 + factor - 1),
+                    "throttled_ms": cost["infer"][image] * 0.8 * (factor - 1),
                     "bytes_in": int(size * random.uniform(0.6, 0.99)),
                     "pixels": int(size * 4),
                     "detections": 6,
@@ -344,71 +356,73 @@ def make_timings() -> MakeTimings:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
+    return partial(write_run, tmp_path)
+
+
+def write_run(
+    folder: Path,
+    hosts: list[str] | None = None,
+    images: int = 24,
+    *,
+    name: str = "run",
+    slow: Mapping[str, float] | None = None,
+    timings: pa.Table | None = None,
+    samples: bool | pa.Table = True,
+    errors: list[dict[str, str]] | None = None,
+    counts: Mapping[str, int] | None = None,
+    **changes: Any,
+) -> Path:
     """Write a run directory; the keywords name what differs from a healthy run on one host."""
-
-    def make(
-        hosts: list[str] | None = None,
-        images: int = 24,
-        *,
-        name: str = "run",
-        slow: Mapping[str, float] | None = None,
-        timings: pa.Table | None = None,
-        samples: bool | pa.Table = True,
-        errors: list[dict[str, str]] | None = None,
-        counts: Mapping[str, int] | None = None,
-        **changes: Any,
-    ) -> Path:
-        hosts = hosts or ["laptop"]
-        errors = errors or []
-        run_dir = tmp_path / name
-        run_dir.mkdir()
-        table = timing_table(hosts, images, slow=slow) if timings is None else timings
-        run = run_json(hosts, **changes)
-        run["counts"] |= {
-            "images": table.num_rows + len(errors),
-            "done": table.num_rows,
-            "errors": len(errors),
-            "detections": 6 * table.num_rows,
-            **(counts or {}),
-        }
-        (run_dir / "run.json").write_text(json.dumps(run))
-        pq.write_table(table, run_dir / "timings.parquet")
-        if samples:
-            kept = sample_table(hosts) if samples is True else samples
-            pq.write_table(kept, run_dir / "hosts.parquet")
-        if errors:
-            lines = "".join(json.dumps(error) + "\n" for error in errors)
-            (run_dir / "errors.jsonl").write_text(lines)
-        return run_dir
-
-    return make
+    hosts = hosts or ["laptop"]
+    errors = errors or []
+    run_dir = folder / name
+    run_dir.mkdir()
+    table = timing_table(hosts, images, slow=slow) if timings is None else timings
+    run = run_json(hosts, **changes)
+    run["counts"] |= {
+        "images": table.num_rows + len(errors),
+        "done": table.num_rows,
+        "errors": len(errors),
+        "detections": 6 * table.num_rows,
+        **(counts or {}),
+    }
+    (run_dir / "run.json").write_text(json.dumps(run))
+    pq.write_table(table, run_dir / "timings.parquet")
+    if samples:
+        kept = sample_table(hosts, slow=slow) if samples is True else samples
+        pq.write_table(kept, run_dir / "hosts.parquet")
+    if errors:
+        lines = "".join(json.dumps(error) + "\n" for error in errors)
+        (run_dir / "errors.jsonl").write_text(lines)
+    return run_dir
 
 
 @pytest.fixture
-def make_cluster(make_run: MakeRun) -> MakeRun:
+def make_cluster(tmp_path: Path) -> MakeRun:
+    return partial(write_cluster, tmp_path)
+
+
+def write_cluster(
+    folder: Path, hosts: int, *, tasks: int, images: int = 5, name: str = "run", **troubles: Trouble
+) -> Path:
     """Write a run of many hosts that pull tasks; the keywords say what is wrong with which host."""
-
-    def make(
-        hosts: int, *, tasks: int, images: int = 5, name: str = "run", **troubles: Trouble
-    ) -> Path:
-        width = len(str(hosts))
-        names = [f"node{number:0{width}}" for number in range(1, hosts + 1)]
-        of_host = {host: troubles.get(host, HEALTHY) for host in names}
-        timings, samples = pulled_tables(of_host, tasks, images)
-        phases = pulled_phases(of_host, timings)
-        seconds = max(phase["started_at"] + phase["seconds"] for phase in phases) - START
-        return make_run(
-            names,
-            name=name,
-            timings=timings,
-            samples=samples,
-            phases=phases,
-            mode="yarn",
-            seconds=seconds,
-            finished_at=START + seconds,
-        )
-
-    return make
+    width = len(str(hosts))
+    names = [f"node{number:0{width}}" for number in range(1, hosts + 1)]
+    of_host = {host: troubles.get(host, HEALTHY) for host in names}
+    timings, samples = pulled_tables(of_host, tasks, images)
+    phases = pulled_phases(of_host, timings)
+    seconds = max(phase["started_at"] + phase["seconds"] for phase in phases) - START
+    return write_run(
+        folder,
+        names,
+        name=name,
+        timings=timings,
+        samples=samples,
+        phases=phases,
+        mode="yarn",
+        seconds=seconds,
+        finished_at=START + seconds,
+    )
 
 
 def palettes() -> dict[str, dict[str, Any]]:
@@ -426,9 +440,15 @@ def palettes() -> dict[str, dict[str, Any]]:
     return {"light": light, "dark": light | dark}
 
 
+def browser_path() -> str | None:
+    """Chromium on PATH, by any of its names."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.fail("the report is tested in a real browser: apt-get install chromium")
+    found = browser_path()
+    if found is None:
+        pytest.fail("the report is tested in a real browser: apt-get install chromium")
+    return found

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from job.report import write
+from job.report import compare, render_comparison, render_log, write
 from tests.unit.job.report.conftest import MakeRun, MakeTimings, Trouble, palettes
+from tests.unit.job.report.test_eventlog import LOGS, told
 
 TROUBLES = {
     "node2": Trouble(slow=1.9, slow_from=35),
@@ -43,7 +44,8 @@ function probe() {
   const view = page.defaultView, root = page.documentElement;
   const box = (part) => { const b = part.getBoundingClientRect(); return [b.width, b.height]; };
   const all = (selector) => [...page.querySelectorAll(selector)];
-  const sizes = all("body *").filter((part) => part.textContent.trim() && !part.children.length)
+  const own = (part) => [...part.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  const sizes = all("body *").filter(own)
     .map((part) => [parseFloat(view.getComputedStyle(part).fontSize), part.textContent.trim()]);
   document.getElementById("found").textContent = JSON.stringify({
     verdict: page.getElementById("verdict").textContent,
@@ -129,12 +131,12 @@ def test_every_part_is_there_and_has_a_size(
     assert found["largest"][1] == found["verdict"], "the verdict is the largest text"
     assert found["heading"] == "verdict", "the verdict is the first heading"
     assert list(found["sections"]) == [
-        *("summary", "pace", "phases", "evidence", "stages", "hosts", "timeline", "costs"),
-        *("slowest", "errors", "configuration"),
+        *("findings", "what-if", "summary", "pace", "phases", "evidence", "stages", "hosts"),
+        *("timeline", "costs", "slowest", "errors", "configuration"),
     ]
     assert all(200 < across <= width and down > 60 for across, down in found["sections"].values())
     assert list(found["charts"]) == [
-        *("chart-pace", "chart-phases", "chart-stages"),
+        *("chart-what-if", "chart-pace", "chart-phases", "chart-stages"),
         *("chart-time-1", "chart-time-2", "chart-time-3", "chart-costs"),
     ]
     for across, down in found["charts"].values():
@@ -197,7 +199,7 @@ def test_who_was_slow_when_and_in_what(
     assert silent == pytest.approx([30 / whole, 52.2 / whole], abs=0.01)
     assert [host for host in rows if "idle" in dict(lanes[host])] == [*rows][1:], "all but node2"
     marked = [(host, text.split()[0]) for host, text in found["marked"]]
-    assert marked == [("node2", "▲")] * 2 + [("node3", "▲")] + [("node5", "▲")] * 2
+    assert marked == [("node2", "▲")] * 3 + [("node3", "▲")] + [("node5", "▲")] * 3
 
 
 def loaded_ms(browser: str, run_dir: Path, folder: Path) -> float:
@@ -222,7 +224,7 @@ def test_ten_thousand_tasks_on_five_hundred_hosts(
     browser: str, make_cluster: MakeRun, tmp_path: Path
 ) -> None:
     slow = {"node042": Trouble(slow=1.9), "node300": Trouble(frozen=(12, 19))}
-    run_dir = make_cluster(500, tasks=10_000, images=3, **slow)
+    run_dir = make_cluster(500, tasks=10_000, images=6, **slow)
     for width in (1440, 400):
         found = opened(browser, run_dir, tmp_path, width=width)
         assert (found["wide"], found["overflow"]) == ([], 0), "the page scrolls sideways"
@@ -260,19 +262,45 @@ def test_a_run_with_nothing_to_show_still_opens(
     assert found["charts"] == {}
 
 
+@pytest.mark.parametrize("width", [1100, 400])
+def test_the_pages_of_two_runs_and_of_a_log_fit(
+    browser: str, make_run: MakeRun, tmp_path: Path, width: int
+) -> None:
+    hosts = ["node1", HOSTILE, "node3"]
+    before = make_run(hosts, 180, name="before")
+    after = make_run(hosts, 180, name="after", slow={HOSTILE: 1.9}, input=HOSTILE)
+    log = told(LOGS / "frozen-host.gz")
+    pages = {"two": render_comparison(compare(before, after)), "log": render_log(log)}
+    sections = {
+        "two": ["runs", "hosts", "stages", "settings"],
+        "log": ["findings", "what-if", "hosts", "stages"],
+    }
+    for name, page in pages.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text(page, encoding="utf-8")
+        found = opened(browser, tmp_path / name, tmp_path, width=width)
+        assert list(found["sections"]) == sections[name]
+        assert all(
+            200 < across <= width and down > 60 for across, down in found["sections"].values()
+        )
+        assert found["largest"][1] == found["verdict"], "the verdict is the largest text"
+        assert (found["wide"], found["overflow"]) == ([], 0), "the page scrolls sideways"
+        assert (found["scripts"], found["broken"], found["requests"]) == (0, 0, [])
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_picture_of_it_is_no_blank_sheet(
     browser: str, make_cluster: MakeRun, tmp_path: Path, theme: str
 ) -> None:
-    """The light one is docs/report.png: `pytest -k picture --basetemp build/picture` leaves it."""
-    run_dir = make_cluster(5, tasks=90, images=12, **TROUBLES)
+    troubles = {name: TROUBLES[name] for name in ("node2", "node4", "node5")}
+    run_dir = make_cluster(5, tasks=90, images=12, **troubles)
     write(run_dir)
     picture = tmp_path / "report.png"
     scheme = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(theme)}"
-    shot = ("--hide-scrollbars", "--window-size=1100,1005", f"--screenshot={picture}", scheme)
+    shot = ("--hide-scrollbars", "--window-size=1100,1640", f"--screenshot={picture}", scheme)
     chromium(browser, tmp_path, VIRTUAL_TIME, *shot, (run_dir / "report.html").as_uri())
     image = cv2.imread(str(picture))
-    assert image.shape == (1005, 1100, 3)
+    assert image.shape == (1640, 1100, 3)
     colours = palettes()[theme]
     for name, least in (("usual", 10_000), ("slow1", 2000), ("slow2", 4000), ("accent", 20_000)):
         drawn = np.abs(image[..., ::-1].astype(int) - colours[name]).max(axis=2) < 3

@@ -77,7 +77,35 @@ def test_a_slow_host_is_named_with_its_factor(make_run: MakeRun) -> None:
     # 240 of 268 ms take 1.9 times as long.
     assert hosts["node3"]["factor"] == pytest.approx(1.8, abs=0.06)
     assert hosts["node3"]["factor_low"] < hosts["node3"]["factor"] < hosts["node3"]["factor_high"]
-    assert hosts["node3"]["slow_stage"] == "infer" and hosts["node1"]["slow_stage"] is None
+
+
+def test_a_finding_says_when_on_the_axis_of_the_run(make_cluster: MakeRun) -> None:
+    troubles = {"node2": Trouble(slow=1.9, slow_from=35), "node3": Trouble(frozen=(30, 52))}
+    data = valid(build(make_cluster(5, tasks=90, images=12, **troubles)))
+    slow, frozen = data["verdict"]["findings"]
+    assert (slow["host"], slow["kind"], slow["straggler"]) == ("node2", "cpu-quota", True)
+    assert slow["since_s"] == pytest.approx(35, abs=3) and slow["until_s"] is None
+    assert slow["since"] == pytest.approx(data["timeline"]["origin"] + slow["since_s"], abs=0.01)
+    assert slow["low"] < slow["factor"] < slow["high"]
+    assert slow["factor"] == pytest.approx(1.9, abs=0.15)
+    assert (frozen["host"], frozen["kind"], frozen["factor"]) == ("node3", "freeze", None)
+    assert (frozen["since_s"], frozen["until_s"]) == pytest.approx((30, 52), abs=1.1)
+    costs = {host["host"]: host["cost_s"] for host in data["verdict"]["what_if"]["hosts"]}
+    assert costs == {finding["host"]: finding["cost_s"] for finding in (slow, frozen)}
+    assert min(costs.values()) > 1
+
+
+def test_what_is_no_straggler_has_no_figures(make_run: MakeRun) -> None:
+    run_dir = make_run(THREE, 180)
+    run = json.loads((run_dir / "run.json").read_text())
+    run["workers"][1]["threads"] = 64
+    (run_dir / "run.json").write_text(json.dumps(run))
+    verdict = valid(build(run_dir))["verdict"]
+    (finding,) = verdict["findings"]
+    assert (finding["kind"], finding["straggler"]) == ("misconfigured", False)
+    figures = ("factor", "low", "high", "since", "until", "since_s", "until_s", "cost_s")
+    assert {finding[name] for name in figures} == {None}
+    assert verdict["what_if"] is None and not verdict["straggler"]
 
 
 @pytest.mark.parametrize("hosts", [THREE[:2], THREE])

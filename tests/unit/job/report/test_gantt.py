@@ -72,6 +72,7 @@ def test_many_tasks_are_shades_of_how_much_of_the_time_there_was_one() -> None:
     data = {
         "phases": [],
         "timeline": {"seconds": 60},
+        "verdict": {"findings": []},
         "progress": {"edges_s": edges, "hosts": [host]},
     }
     steady = [(p.left * 0.6, p.width * 0.6, p.shade) for p in lanes(data)[1].pieces]
@@ -108,7 +109,21 @@ def test_what_a_start_took(troubled: dict[str, Any]) -> None:
 def test_a_phase_whose_length_is_not_known_is_left_out(troubled: dict[str, Any]) -> None:
     for phase in troubled["phases"]:
         phase["seconds"] = None
-    assert {p.kind for lane in lanes(troubled) for p in lane.pieces} == {"steady", "silent", "idle"}
+    kinds = {p.kind for lane in lanes(troubled) for p in lane.pieces}
+    assert kinds == {"steady", "silent", "idle", "found"}
+
+
+def test_a_slow_stretch_is_marked(troubled: dict[str, Any]) -> None:
+    (finding,) = (each for each in troubled["verdict"]["findings"] if each["host"] == "node2")
+    finding |= {"since_s": 20.0, "until_s": 40.0}
+    drawn = {lane.name: [p for p in lane.pieces if p.kind == "found"] for lane in lanes(troubled)}
+    assert [name for name, pieces in drawn.items() if pieces] == ["node2", "node3"]
+    (still,) = drawn["node3"]
+    assert still.title.startswith("node3, found standing still: 1")
+    (piece,) = drawn["node2"]
+    whole = troubled["timeline"]["seconds"]
+    assert (piece.left, piece.width) == pytest.approx((2000 / whole, 2000 / whole))
+    assert piece.title == "node2, found slow: 20 s from 20 s on"
 
 
 def test_of_many_hosts_the_rest_is_their_median(make_cluster: MakeRun) -> None:

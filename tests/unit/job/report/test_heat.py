@@ -20,14 +20,32 @@ def host(name: str, pace: list[float | None], **changes: Any) -> dict[str, Any]:
         "busy": [float(each is not None) for each in pace],
         "silent": [],
         "tasks": [],
+        **{"begin_s": 0.0, "end_s": 10.0 * len(pace) - 5.0},
         **{"late_s": 0.0, "slow_s": 0.0, "stood_s": 0.0, "idle_s": 0.0},
     }
     return told | changes
 
 
-def data(*hosts: Mapping[str, Any]) -> dict[str, Any]:
+def data(
+    *hosts: Mapping[str, Any], slow: Mapping[str, tuple[float | None, float | None]] | None = None
+) -> dict[str, Any]:
+    """report.json, as far as the map needs it; ``slow`` are findings, since and until by host."""
     edges = [10.0 * step for step in range(len(hosts[0]["pace"]))]
-    return {"progress": {"edges_s": [*edges, edges[-1] + 5.0], "hosts": list(hosts)}}
+    return {
+        "progress": {"edges_s": [*edges, edges[-1] + 5.0], "hosts": list(hosts)},
+        "verdict": {
+            "findings": [
+                {
+                    "host": name,
+                    "kind": "link",
+                    "straggler": True,
+                    "since_s": since,
+                    "until_s": until,
+                }
+                for name, (since, until) in (slow or {}).items()
+            ]
+        },
+    }
 
 
 def test_the_scale_is_centred_on_one() -> None:
@@ -65,6 +83,16 @@ def test_each_cell_says_its_numbers() -> None:
 def test_a_silence_is_a_line_over_its_time() -> None:
     hosts = host("a", [1.0, 1.0, 1.0]), host("b", [1.0, None, 1.0], silent=[[8.0, 19.0]])
     assert heat_maps(data(*hosts))[0].silent == "M0.80,1.5H1.90"
+
+
+def test_a_slow_stretch_has_a_frame() -> None:
+    hosts = [host(name, [1.0, 1.9, 1.9]) for name in "abc"]
+    (drawn,) = heat_maps(
+        data(*hosts, slow={"b": (12.0, None), "c": (None, 20.0), "gone": (1.0, 2.0)})
+    )
+    assert drawn.found == "M1.20,1.08H2.50v0.84H1.20zM0.00,2.08H2.00v0.84H0.00z"
+    (plain,) = heat_maps(data(*hosts))
+    assert plain.found == ""
 
 
 def test_the_host_that_lost_most_comes_first_and_the_unknown_last() -> None:

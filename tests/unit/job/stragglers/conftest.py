@@ -1,5 +1,7 @@
 """Synthetic timing rows: hosts of known speed and noise."""
 
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 from job.schemas import TIMING_SCHEMA
+from job.stragglers.lines import Lines
+from job.stragglers.work import Floats
 
 STAGE_MS = {
     "fetch": 1.0,
@@ -19,6 +23,47 @@ STAGE_MS = {
 }
 """100 ms in all."""
 
+
+def drawn_lines(
+    paces: Floats,
+    *,
+    slow: Mapping[int, tuple[int, int, float]] | None = None,
+    noise: float = 0.15,
+    wander: float = 0.02,
+    steps: int = 24,
+    seed: int = 0,
+) -> Lines:
+    """Steps of 10 s of hosts that do so many images/s, the ``slow`` ones (first, last, factor).
+
+    One image's time spreads by ``noise`` (log), a host's pace by ``wander`` from step to step. All
+    hosts share a computer whose pace wanders, too.
+    """
+    random = np.random.default_rng(seed)
+    hosts = len(paces)
+    pace = np.log(np.repeat(paces[:, np.newaxis], steps, axis=1))
+    for host, (first, last, factor) in (slow or {}).items():
+        pace[host, first:last] -= math.log(factor)
+    pace += 0.1 * np.sin(np.arange(steps) / 4 + seed)
+    pace += wander * random.standard_normal(pace.shape)
+    pace += noise * random.standard_normal(pace.shape) / np.sqrt(10 * np.exp(pace))
+    images = 10 * np.exp(pace)
+    counted = {"cpu_ms": 90.0, "run_delay_ms": 5.0, "throttled_ms": 0.0, "fetch_ms": 5.0}
+    return Lines(
+        hosts=tuple(f"host-{number:02}" for number in range(hosts)),
+        edges=1_760_000_000.0 + 10.0 * np.arange(steps + 1),
+        busy=np.full(pace.shape, 10.0),
+        images=images,
+        cost=images,
+        counted={name: ms * images for name, ms in counted.items()},
+        sampled={},
+    )
+
+
+def waits(ms: float, *, held: bool = False) -> dict[str, float]:
+    """Counters of a row: 95 ms on a CPU, and so many waiting for one, ``held`` by the quota."""
+    return {"cpu_ms": 95.0, "run_delay_ms": ms, "throttled_ms": ms if held else 0.0}
+
+
 Rows = list[dict[str, Any]]
 MakeRows = Callable[..., Rows]
 MakeTable = Callable[[Rows], pa.Table]
@@ -29,8 +74,8 @@ def host_rows() -> MakeRows:
     """Rows of one host whose images follow one another.
 
     ``slowdown`` multiplies every stage, or those it names; ``noise`` is the spread of the log of an
-    image's cost; ``tail`` is the share of images that cost 20 times as much. Fields in ``changes``
-    replace the row's.
+    image's cost; ``tail`` is the share of images that cost 20 times as much. All are of one task,
+    the host's own. Fields in ``changes`` replace the row's.
     """
 
     def make(
@@ -58,6 +103,7 @@ def host_rows() -> MakeRows:
                 "image_id": f"{host}/{number}.jpg",
                 "kind": "image",
                 "host": host,
+                "task_id": zlib.crc32(host.encode()),
                 "started_at": at,
                 "wait_ms": 5.0,
                 "total_ms": total,

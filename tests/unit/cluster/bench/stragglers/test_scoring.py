@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.bench.stragglers.capacity import Cluster
-from cluster.bench.stragglers.faults import CLEAN, Fault, HostTruth
+from cluster.bench.stragglers.faults import CLEAN, HostTruth
 from cluster.bench.stragglers.judging import HostJudgement
 from cluster.bench.stragglers.scoring import (
     UNTOLD,
@@ -24,8 +24,8 @@ def trial(cluster: Cluster = EVEN, **truth: HostTruth) -> Trial:
     return Trial(
         run=Run(timings=pa.table({}), samples=pa.table({}), record={}, probed={}),
         truth=truth,
-        cluster=cluster,
-        faults=tuple(Fault(kind="link") for _ in truth),
+        even=cluster.even,
+        clean=not truth,
     )
 
 
