@@ -1,5 +1,6 @@
 """Runs Ansible playbooks: progress while they run, times and changes when they are done."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -20,6 +21,7 @@ import yaml
 from cluster.errors import ClusterError
 from cluster.inventory import Inventory
 from cluster.places import repository, state
+from cluster.signals import handled
 
 # How long Ansible may take to end by itself after Ctrl-C, in seconds.
 GRACE_S = 10.0
@@ -246,16 +248,15 @@ class _Interrupt:
         self._listener = listener
         self.asked_at: float | None = None
         self.ansible: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handled = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._ask) for each in self.SIGNALS}
+            self._handled.enter_context(handled(self._ask, *self.SIGNALS))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        self._handled.close()
 
     def _ask(self, *_: object) -> None:
         if self.asked_at is None:

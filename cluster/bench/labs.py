@@ -16,6 +16,7 @@ from cluster.inventory import Inventory
 from cluster.lab import image, nspawn, requirements
 from cluster.lab.machines import machines_of
 from cluster.places import cache, repository
+from cluster.signals import handled
 
 # On a computer that has other things to do.
 LIMIT_S = 900.0
@@ -66,14 +67,8 @@ def operated(folder: Path, tell: Callable[[str], None]) -> Iterator[Inventory]:
 def remove(folder: Path) -> None:
     """Remove the machines of the inventory in FOLDER; another Ctrl-C, or SIGTERM, stops it not."""
     # Commands that are begun ignore what is ignored here.
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         command(folder, "lab", "down")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def command(inventory: Path, *arguments: str, seconds: float = LIMIT_S) -> str:
@@ -106,15 +101,14 @@ def bounded(seconds: float, what: str) -> Iterator[None]:
     def ring(_signal: int, _frame: FrameType | None) -> None:
         raise _OverdueError
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    except _OverdueError:
-        raise ClusterError(f"{what} was not done in {seconds:g} s.") from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with handled(ring, signal.SIGALRM):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        except _OverdueError:
+            raise ClusterError(f"{what} was not done in {seconds:g} s.") from None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _OverdueError(Exception):

@@ -1,15 +1,19 @@
 """What the cluster offers a run, asked of its hosts and daemons before anything is started."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from cluster.checks.program import call
 from cluster.clients import spark, yarn
+from cluster.clients.rest import NoAnswerError
 from cluster.env.store import Stored, find, hdfs
 from cluster.errors import ClusterError
-from cluster.inventory import EDGE, Inventory
+from cluster.inventory import EDGE, Host, Inventory
 from cluster.run.capacity import AVOIDED, Executors, plan_executors
 from cluster.ssh import Fleet
 from job.errors import UsageError
@@ -112,11 +116,21 @@ def survey(fleet: Fleet, inventory: Inventory, wishes: Wishes, run: str) -> Clus
     )
 
 
+@contextlib.contextmanager
+def _asked(fleet: Fleet, host: Host, port: int) -> Iterator[httpx.Client]:
+    """A connection to a daemon whose silence is told with what helps."""
+    try:
+        with fleet.http(host, port) as client:
+            yield client
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{error} `cluster status` says what is down.") from error
+
+
 def _on_yarn(fleet: Fleet, inventory: Inventory, wishes: Wishes) -> Executors:
     """The executors of a run on YARN, if its queue takes applications."""
     if not inventory.group("yarn_resourcemanager"):
         raise UsageError(f"--mode yarn: {inventory.path} has no host in yarn_resourcemanager.")
-    with fleet.http(inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
+    with _asked(fleet, inventory.first("yarn_resourcemanager"), yarn.PORT) as client:
         nodes = yarn.resource_manager(client).nodes
         queues = yarn.scheduler(client).queues
     _check_avoided(wishes.avoid, [node.host for node in nodes])
@@ -205,8 +219,8 @@ def _on_standalone(
     if wishes.queue:
         raise UsageError(f"--queue {wishes.queue}: a standalone master has no queues.")
     cores = wishes.executor_cores or 1
-    client = fleet.http(inventory.first("spark_master"), spark.MASTER_PORT)
-    alive = [worker for worker in spark.master(client).workers if worker.state == "ALIVE"]
+    with _asked(fleet, inventory.first("spark_master"), spark.MASTER_PORT) as client:
+        alive = [worker for worker in spark.master(client).workers if worker.state == "ALIVE"]
     reasons, able = [], []
     _check_avoided(wishes.avoid, [worker.host for worker in alive])
     for worker in alive:

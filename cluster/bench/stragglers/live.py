@@ -30,6 +30,7 @@ from cluster.lab.faults.kinds import Truth
 from cluster.lab.faults.order import fault
 from cluster.lab.faults.skew import skew
 from cluster.lab.machines import machines_of
+from cluster.signals import handled
 from cluster.ssh import Fleet
 from job.driver import Listener
 from job.errors import JobError
@@ -349,16 +350,14 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.came = False
-        self._before: dict[int, Any] = {}
+        self._handled = handled(self._ring, signal.SIGINT, signal.SIGTERM)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ring)
+        self._handled.__enter__()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        self._handled.__exit__(None, None, None)
         if self.came and isinstance(error, JobError):
             raise KeyboardInterrupt("What was recorded is kept.") from error
 

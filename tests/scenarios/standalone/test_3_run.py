@@ -74,3 +74,13 @@ def test_more_workers_than_there_are_is_one_sentence(
     assert running.end() == 2
     assert "--executors 4: 3 of 3 workers" in running.said[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_master_that_is_down_is_one_sentence(
+    lab: OperatedLab, pushed: Any, tmp_path: Path
+) -> None:
+    lab.run("node1", "sudo systemctl stop spark-master")
+    running = start(lab, SAMPLES, tmp_path / "run")
+    assert running.end() == 1
+    assert "does not answer" in running.said[-1] and "`cluster status`" in running.said[-1]
+    assert not (tmp_path / "run").exists()
