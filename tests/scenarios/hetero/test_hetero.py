@@ -9,6 +9,8 @@ from tests.scenarios.labs import OperatedLab
 from tests.scenarios.running import Running, assert_complete, many, run_json, timings
 
 INVENTORY = "lab-hetero"
+# So many that the slowest host's last task, a tenth of the run, is no matter of luck.
+IMAGES = 900
 
 
 def test_node_managers_offer_what_their_class_says(lab: OperatedLab, deployed: Any) -> None:
@@ -39,12 +41,10 @@ def test_a_run_gives_each_host_what_it_can_do(
     lab: OperatedLab, pushed: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    running = Running(
-        lab,
-        ["--mode", "yarn", "--input", str(many(tmp_path / "photos", 300)), "--output", str(output)],
-    )
+    photos = many(tmp_path / "photos", IMAGES)
+    running = Running(lab, ["--mode", "yarn", "--input", str(photos), "--output", str(output)])
     assert running.end() == 0
-    assert_complete(output, 300)
+    assert_complete(output, IMAGES)
     run = run_json(output)
     quota = {host["host"]: host["cpus_quota"] for host in run["hosts"]}
     assert quota == {"fast1": 1.0, "medium1": 0.5, "slow1": 0.25}
@@ -57,5 +57,6 @@ def test_a_run_gives_each_host_what_it_can_do(
     for row in timings(output):
         at = row["started_at"] + row["total_ms"] / 1000
         ended[row["host"]] = max(ended.get(row["host"], 0.0), at)
+    print(ended)
     began = min(row["started_at"] for row in timings(output))
     assert max(ended.values()) - min(ended.values()) < 0.3 * (max(ended.values()) - began)
