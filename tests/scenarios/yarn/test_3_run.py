@@ -7,8 +7,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,18 @@ def poisoned(lab: OperatedLab) -> tuple[str, str]:
     for host in HOSTS:
         lab.run(host, f"mkdir -p /tmp/poison; cat > /tmp/poison/sitecustomize.py <<'E'\n{POISON}E")
     return "--conf", "spark.executorEnv.PYTHONPATH=/tmp/poison"
+
+
+@contextmanager
+def waiting(lab: OperatedLab) -> Iterator[None]:
+    """Executors that are poisoned do nothing."""
+    for host in HOSTS:
+        lab.run(host, "touch /tmp/wait")
+    try:
+        yield
+    finally:
+        for host in HOSTS:
+            lab.run(host, "rm /tmp/wait")
 
 
 def master_of(lab: OperatedLab) -> str:
@@ -137,15 +149,14 @@ def test_killed_processes_and_a_cut_connection_cost_no_result(
     assert running.end() == 0
     assert_complete(output, IMAGES)
     assert any(row["attempt"] > 0 for row in timings(output))
-    # Before anything else every executor did the same few images.
+    # Before anything else every executor did the same few images; one was killed, perhaps before.
     did: dict[str, dict[Any, set[str]]] = {"calibration": {}, "image": {}}
     for row in timings(output):
         executor = row["host"], row["executor_id"]
         did[row["kind"]].setdefault(executor, set()).add(row["image_id"])
-    assert did["calibration"].keys() >= did["image"].keys()
     assert {host for host, _ in did["image"]} >= {"node1", "node3"}
-    (first,) = map(set, {frozenset(images) for images in did["calibration"].values()})
-    assert len(first) == 4
+    first = {frozenset(did["calibration"][executor]) for executor in did["image"]}
+    assert list(map(len, first)) == [4]
 
 
 @pytest.mark.parametrize("fault", ["frozen for 60 s", "cut off", "disk full"])
@@ -197,20 +208,17 @@ def test_a_run_goes_on_alone_is_stopped_and_finished(
     output = tmp_path / "run"
     running = start(lab, photos, output, *poisoned(lab))
     running.until_done(1)
-    # However long another command takes to begin, the run is not at its end by then.
-    for host in HOSTS:
-        lab.run(host, "touch /tmp/wait")
-    running.process.kill()
-    running.end()
-    attached = Running(lab, ["--attach", running.id])
-    until(lambda: "" if attached.said else "the first word of the run")
-    attached.process.send_signal(signal.SIGINT)
-    assert attached.end() == 1
+    with waiting(lab):
+        # However long another command takes to begin, the run is not at its end by then.
+        running.process.kill()
+        running.end()
+        attached = Running(lab, ["--attach", running.id])
+        until(lambda: "" if attached.said else "the first word of the run")
+        attached.process.send_signal(signal.SIGINT)
+        assert attached.end() == 1
     stopped = run_json(output)["counts"]
     assert stopped["missing"] > 0
     assert any("--resume" in line for line in attached.said)
-    for host in HOSTS:
-        lab.run(host, "rm /tmp/wait")
     assert Running(lab, ["--resume", str(output)]).end() == 0
     assert_complete(output, IMAGES)
     assert run_json(output)["counts"]["resumed"] == IMAGES - stopped["missing"]
