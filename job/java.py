@@ -10,6 +10,10 @@ from pathlib import Path
 from job.errors import JobError
 
 VERSION = "17"
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For a JVM that hands images to Python or to OpenVINO, and computes little itself: it starts with
+half the CPU time, and images are done as fast."""
+
 SYSTEM_FOLDERS = Path("/usr/lib/jvm")  # where Debian, Fedora and others put each Java
 
 

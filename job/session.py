@@ -12,7 +12,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 
 from job.errors import JobError
-from job.java import java_home
+from job.java import QUICK_START, java_home
 from job.modes.base import Mode
 
 # Orca's code and Spark's serialisers reach into these packages, which Java 17 closes.
@@ -20,6 +20,7 @@ _ADD_OPENS = " ".join(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.lang", "java.nio", "sun.nio.ch")
 )
+_JVM = f"{_ADD_OPENS} {QUICK_START}"
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties").as_uri()
 JVM_EXIT_S = 20
 
@@ -38,8 +39,8 @@ def spark_settings(mode: Mode, slots: int) -> dict[str, str]:
         "spark.executorEnv.MALLOC_ARENA_MAX": "1",
         # Tasks are placed by who is free; none waits for a nearer place.
         "spark.locality.wait": "0",
-        "spark.driver.extraJavaOptions": f"{_ADD_OPENS} -Dlog4j2.configurationFile={_LOG_SETTINGS}",
-        "spark.executor.extraJavaOptions": _ADD_OPENS,
+        "spark.driver.extraJavaOptions": f"{_JVM} -Dlog4j2.configurationFile={_LOG_SETTINGS}",
+        "spark.executor.extraJavaOptions": _JVM,
         **mode.spark_conf(slots),
     }
     if spec.engine == "orca":

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from job.images.source import ImageRef
+from job.java import QUICK_START
 from job.model import Model
 from job.modes.base import Tell
 from job.modes.cluster import HEAP_MB, MODEL, ClusterMode
@@ -44,6 +45,7 @@ class YarnMode(ClusterMode):
             "spark.executor.instances": str(cluster.executors),
             "spark.executor.memoryOverhead": f"{overhead}m",
             "spark.yarn.dist.archives": ",".join(archives),
+            "spark.yarn.am.extraJavaOptions": QUICK_START,
             "spark.yarn.am.memory": f"{MASTER_MB}m",
             "spark.yarn.am.memoryOverhead": f"{MASTER_OVERHEAD_MB}m",
             # The host of the application master may be lost, too: YARN starts another.
