@@ -24,7 +24,8 @@ ON_A_LAB = re.compile(r"\.venv/bin/cluster (lab|deploy|status|doctor|env|run --m
 REDUCED = {
     ".venv/bin/cluster model export --weights seeded:0 --precision fp32"
     " --output runs/yolact-resnet50": "--images models/images/scenes/scene-002.jpg",
-    ".venv/bin/cluster bench throughput": "--model yolact-shapes --images 4 --runs 1 --precision f32",
+    ".venv/bin/cluster bench throughput": "--model yolact-shapes --images 4 --runs 1"
+    " --precision f32",
     ".venv/bin/cluster bench accuracy": "--scenes 4",
 }
 
