@@ -288,7 +288,7 @@ def _cold(start: Start) -> Cause:
     return Cause(
         kind=COLD,
         straggler=False,
-        text=f"it began cold: {phase} took {duration(start.seconds)}, {duration(start.usual)} on"
+        text=f"at its start {phase} took {duration(start.seconds)}, {duration(start.usual)} on"
         " its peers",
         action="warm the hosts beforehand: `cluster env warm`",
     )
@@ -300,8 +300,7 @@ def _weak(host: str, share: float, known: Expected) -> Cause:
     return Cause(
         kind=WEAK,
         straggler=False,
-        text=f"it is weak by design: expected to do {significant(share)}x what the median host"
-        f" does{has}",
+        text=f"it is expected to do {significant(share)}x what the median host does{has}",
         action="nothing to mend: the planner gives it less work",
     )
 

@@ -166,13 +166,13 @@ def test_what_was_found_fits_a_terminal_of_80_columns(runs: tuple[Path, Path]) -
 
 
 def test_what_keeps_nobody_waiting_is_told_shortly() -> None:
-    finding = {"straggler": False, "text": "it is weak by design", "action": "nothing to mend"}
+    finding = {"straggler": False, "text": "it has half a CPU", "action": "nothing to mend"}
     hosts = [f"node{number}" for number in range(1, 9)]
     found = [{"host": host, "kind": "weak", **finding} for host in hosts]
     out = io.StringIO()
     print_findings(Console(file=out, width=80), {"findings": found, "what_if": None})
     told = out.getvalue().splitlines()
-    assert told[0] == "node1, weak by design: it is weak by design. Nothing to mend."
+    assert told[0] == "node1, weak by design: it has half a CPU. Nothing to mend."
     assert told[3:] == ["... and 5 more hosts, weak by design: see --format json"]
 
 
