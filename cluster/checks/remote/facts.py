@@ -3,6 +3,7 @@
 Comes after the text of job/cgroup.py, which reads the limits of control groups.
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -168,17 +169,24 @@ def cpu() -> dict[str, Any]:
     }
 
 
+def sockets(folder: str) -> list[str]:
+    """The inodes of the sockets among a process's open files, in its folder of /proc."""
+    found = []
+    with contextlib.suppress(OSError):  # it has ended, or is not ours to see
+        for number in os.listdir(folder):  # noqa: PTH208
+            with contextlib.suppress(OSError):  # closed meanwhile
+                link = os.readlink(f"{folder}/{number}")  # noqa: PTH115
+                if link.startswith("socket:["):
+                    found.append(link[8:-1])
+    return found
+
+
 def processes() -> tuple[dict[str, int], dict[int, str]]:
     """The process behind each socket's inode, and the systemd unit of each such process."""
     owners, unit_of = {}, {}
     for folder in glob.glob("/proc/[0-9]*/fd"):  # noqa: PTH207
         pid = int(folder.split("/")[2])
-        try:
-            links = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]  # noqa: PTH115,PTH208
-        except OSError:  # it has ended, or is not ours to see
-            continue
-        held = [link[8:-1] for link in links if link.startswith("socket:[")]
-        if held:
+        if held := sockets(folder):
             owners.update(dict.fromkeys(held, pid))
             unit = re.search(r"/([^/\n]+)\.service", text(f"/proc/{pid}/cgroup"))
             unit_of[pid] = unit.group(1) if unit else ""

@@ -2,9 +2,11 @@
 
 import getpass
 import json
+import os
 import socket
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,27 @@ def test_who_listens_where_is_seen() -> None:
     assert (mine["address"], mine["user"]) == (LOOPBACK, getpass.getuser())
     assert Path("/proc/self/comm").read_text(encoding="utf-8").strip() == mine["program"]
     assert at[wild]["address"] == "::"
+
+
+def test_who_listens_is_seen_while_it_opens_and_closes_files() -> None:
+    ended = threading.Event()
+
+    def open_and_close() -> None:
+        while not ended.is_set():
+            files = [open(os.devnull, "rb") for _ in range(200)]  # noqa: PTH123,SIM115
+            for file in files:
+                file.close()
+
+    busy = threading.Thread(target=open_and_close)
+    busy.start()
+    try:
+        with socket.create_server((LOOPBACK, 0)) as server:
+            port = server.getsockname()[1]
+            found = [entry for _ in range(10) for entry in facts()["listening"]]
+    finally:
+        ended.set()
+        busy.join()
+    assert all(entry["program"] for entry in found if entry["port"] == port)
 
 
 def test_ports_are_tried() -> None:
