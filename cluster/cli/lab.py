@@ -75,6 +75,8 @@ def up(path: Path, provider: str) -> None:
     if not started:
         _say(f"Nothing to do: all {len(machines)} machines of {own.name} are running.")
     else:
+        if sentence := requirements.crowded(machines):
+            _say(sentence)
         _say(f"{', '.join(started)} of {own.name} are up. Next: cluster -i {path} deploy")
 
 

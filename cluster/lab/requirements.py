@@ -52,3 +52,17 @@ def check(machines: tuple[Machine, ...]) -> None:
             f"The lab wants {want} MB of memory and this computer has {have} MB: lower "
             f"lab_memory_mb, that of {largest.name} first ({largest.memory_mb})."
         )
+
+
+def crowded(machines: tuple[Machine, ...]) -> str:
+    """What it means where the machines may use more CPUs than there are; empty where they cannot.
+
+    Such a lab works. Its machines are each other's noisy neighbours, and a verdict says so.
+    """
+    have, want = os.cpu_count() or 1, sum(machine.cpus for machine in machines)
+    if want <= have:
+        return ""
+    return (
+        f"Its machines may use {want:g} CPUs and this computer has {have}: whatever computes on one"
+        " slows the others. To see what a fault does, lower lab_cpus."
+    )

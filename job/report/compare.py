@@ -66,7 +66,7 @@ def _text(reports: Sequence[Report], hosts: Sequence[HostChange]) -> str:
     changed = sorted((host for host in hosts if host.changed), key=_size, reverse=True)
     if not changed:
         compared = any(host.factor is not None for host in hosts)
-        said = "No host has changed" if compared else NOTHING
+        said = "The hosts are as fast as before" if compared else NOTHING
         return f"{said}; {took}." if took else f"{said}."
     told = [_told(host) for host in changed[:NAMED]]
     if len(changed) > NAMED:
@@ -84,7 +84,7 @@ def _told(host: HostChange) -> str:
     assert host.factor is not None and host.low is not None and host.high is not None
     stage = f", most of it in {STAGE_NAMES[host.stage]}" if host.stage else ""
     return (
-        f"{host.host} takes {host.factor:.2f}x as long for an image"
+        f"{host.host} takes {host.factor:.2f}x as long as before for an image"
         f" (95 % interval {host.low:.2f} to {host.high:.2f}{stage})"
     )
 

@@ -49,7 +49,7 @@ def _status(hosts: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     if changed:
         return "good", "Faster than before"
     if any(host["factor"] is not None for host in hosts):
-        return "good", "No host has changed"
+        return "good", "The hosts are as fast as before"
     return "plain", "Nothing to compare"
 
 

@@ -7,17 +7,14 @@ import numpy as np
 from job.report.rounding import rounded
 from job.report.timeline import TimeAxis
 from job.stragglers import Cause, HostFactor, Verdict
-from job.stragglers.findings import FREEZE
+from job.stragglers.findings import FREEZE, worst_first
 
 
 def findings(found: Verdict, axis: TimeAxis) -> list[dict[str, Any]]:
-    """All findings, those of stragglers first, the slowest before the others.
+    """All findings, those of stragglers first, what cost most before the others.
 
     The cost is that of the host: it stands with each of its findings that make it a straggler.
     """
-    hosts = sorted(
-        found.hosts, key=lambda host: (not host.slow, not host.still, -(host.factor or 0))
-    )
     return [
         {
             "host": host.host,
@@ -30,7 +27,7 @@ def findings(found: Verdict, axis: TimeAxis) -> list[dict[str, Any]]:
             if cause.straggler and (cost := _cost(found, host.host)) is not None
             else None,
         }
-        for host in hosts
+        for host in worst_first(found.hosts)
         for cause in host.findings
     ]
 

@@ -1,7 +1,7 @@
 """What is the matter with each host of a run, and why: the image-level analysis."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ class HostFactor(Factor):
     ``factor`` is how many times as long an image takes it as it should beside its peers: while it
     was slow, from ``since`` to ``until`` (epoch s; None from the start, to the end), or over the
     run. None for one host alone, or with fewer images than tell. ``stood`` are the stretches, from
-    and to in epoch s, in which it stood still.
+    and to in epoch s, in which it stood still; ``lost_s`` the seconds that being slow cost it.
     """
 
     images: int
@@ -64,6 +64,7 @@ class HostFactor(Factor):
     since: float | None = None
     until: float | None = None
     stood: tuple[tuple[float, float], ...] = ()
+    lost_s: float = 0.0
 
     @property
     def slow(self) -> bool:
@@ -79,6 +80,14 @@ class HostFactor(Factor):
     def straggler(self) -> bool:
         """It kept others waiting: by its pace, or standing still."""
         return self.slow or self.still
+
+
+def worst_first(hosts: Iterable[HostFactor]) -> list[HostFactor]:
+    """The slow ones by what it cost them, then those that stood still, then the others."""
+    return sorted(
+        hosts,
+        key=lambda host: (not host.slow, not host.still, -host.lost_s, -(host.factor or 0)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +181,7 @@ def _slow(seen: Lines, known: Expected) -> tuple[dict[int, "_Slow"], Paces]:
         first, last = why.lasting(seen, stretch, kind)
         lasting = replace(stretch, first=first, last=last)
         size = factor_of(lasting, seen, known.paces, paces)
-        if _lost(seen, lasting, size) <= LEAST_LOST.get(kind, 0.0):
+        if _lost_s(seen, lasting, size) <= LEAST_LOST.get(kind, 0.0) * seen.busy[host].sum():
             continue
         if kind in SAME_WORK:
             whole = account if lasting == stretch else accounts.of(lasting)
@@ -185,11 +194,10 @@ def _slow(seen: Lines, known: Expected) -> tuple[dict[int, "_Slow"], Paces]:
     return slow, paces
 
 
-def _lost(seen: Lines, stretch: Stretch, size: float) -> float:
-    """What part of its time a host lost that was slow in a stretch by so much (log)."""
-    busy = seen.busy[stretch.host]
-    inside = float(busy[stretch.first : stretch.last].sum())
-    return inside * (1 - math.exp(-size)) / float(busy.sum())
+def _lost_s(seen: Lines, stretch: Stretch, size: float) -> float:
+    """What a host lost of its time that was slow in a stretch by so much (log)."""
+    inside = float(seen.busy[stretch.host, stretch.first : stretch.last].sum())
+    return inside * (1 - math.exp(-size))
 
 
 def _warms_up(slow: "_Slow", seen: Lines) -> bool:
@@ -255,6 +263,7 @@ def _factor(number: int, seen: Lines, paces: Paces, stretch: Stretch | None) -> 
         high=math.exp(size + 1.96 * error),
         since=float(seen.edges[stretch.first]) if stretch and stretch.first > 0 else None,
         until=float(seen.edges[stretch.last]) if stretch and stretch.last < steps else None,
+        lost_s=_lost_s(seen, stretch, size) if stretch else 0.0,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from job.stragglers.findings import COLD, MISCONFIGURED, SKEW, HostFactor, analyse
+from job.stragglers.findings import COLD, MISCONFIGURED, SKEW, HostFactor, analyse, worst_first
 from job.stragglers.model import SLOW_AT_LEAST, Factor
 from job.stragglers.stretches import LEAST_IMAGES
 from job.stragglers.whatif import WhatIf, what_if
@@ -16,7 +16,7 @@ from job.stragglers.wording import STAGE_NAMES, count, duration, sentence, signi
 from job.stragglers.work import STAGES, image_rows, numbers, stage_ms, warm
 
 NAMED = 3  # slow hosts the line names; the rest are counted
-REPLAYED = 5  # of the slowest
+REPLAYED = 5  # of those that lost most
 NO_SAMPLES = pa.table({"host": pa.array([], pa.string()), "at": pa.array([], pa.float64())})
 
 
@@ -77,9 +77,7 @@ def verdict(
 
 
 def _worst_first(hosts: Sequence[HostFactor]) -> list[HostFactor]:
-    """The stragglers: the slow ones by their factor, then those that stood still."""
-    found = [host for host in hosts if host.straggler]
-    return sorted(found, key=lambda host: (not host.slow, -(host.factor or 0)))
+    return worst_first(host for host in hosts if host.straggler)
 
 
 def _text(
@@ -113,6 +111,8 @@ def _text(
     if replay and first.host in replay.healed and (cost := replay.cost_s(first.host)) >= 1:
         lost = f"; it cost {duration(cost)} of {duration(replay.actual)} of work"
     headline = _stragglers(hosts) if first.slow else _names(found)
+    if sum(host.slow for host in found) > 1:  # what is told is of the first
+        headline += f". {first.host}"
     return f"{headline}: {told}{lost}. {sentence(causes[0].action)} The {did}."
 
 
@@ -166,7 +166,7 @@ def _none_slow(hosts: tuple[HostFactor, ...], *, did: str) -> str:
 
 
 def slow_hosts(slow: Sequence[Factor], hosts: Sequence[str], *, detail: str = "") -> str:
-    """That the first of ``slow``, the slowest first, is slower than its peers, and who else is.
+    """That the first of ``slow``, the worst first, is slower than its peers, and who else is.
 
     ``hosts`` are all that were compared; ``detail`` follows the first one's interval.
     """

@@ -311,18 +311,18 @@ def lasting(seen: Lines, stretch: Stretch, kind: str) -> tuple[int, int]:
 def told(a: Account, kind: str, *, host: str, cpus: float | None) -> Cause:
     """A cause in words, with its numbers and what to do; ``cpus`` are those the host may use."""
     now, then = a.now, a.then
-    avoid = f"`cluster run --avoid {host}`"
+    avoid = f"or, if the run is faster without it, leave it out: `cluster run --avoid {host}`"
     of = f" of {significant(cpus)}" if cpus else ""
     if kind == "cpu-quota":
         text = f"its CPU quota holds it back: the job gets {_n(now['cpus'])} CPUs there{of}"
         text += f" ({_n(then['cpus'])} otherwise), and its threads stand ready without a CPU for"
         text += f" {_n(now['delay'])} s per second of CPU time they get"
-        action = f"raise the quota (CPUQuota, lab_cpus), or leave it out: {avoid}"
+        action = f"raise the quota (CPUQuota, lab_cpus), {avoid}"
     elif kind == "cpu-neighbour":
         text = f"something else computes on its cores: threads wait {_n(now['delay'])} s for a CPU"
         text += f" for each second they have one ({_n(then['delay'])} s otherwise), and its quota"
         text += " does not hold them back"
-        action = f"find and stop it (`cluster lab ssh {host} top`), or leave it out: {avoid}"
+        action = f"find and stop it (`top` there, or on the computer it is a machine of), {avoid}"
     elif kind == "link":
         text = f"its network link is slow: an image takes {_n(now['fetch_ms'])} ms to fetch"
         text += f" ({_n(then['fetch_ms'])} ms otherwise) while the CPU is idle"
@@ -336,14 +336,14 @@ def told(a: Account, kind: str, *, host: str, cpus: float | None) -> Cause:
     elif kind == "disk":
         text = f"its disk is slow: it waits for it {_p(now['psi_io'])} of the time"
         text += f" ({_p(then['psi_io'])} otherwise)"
-        action = f"look at the disk and who else uses it, or leave the host out: {avoid}"
+        action = f"look at the disk and who else uses it, {avoid}"
     elif a.of("cpu") > EXPLAINS:
         kind, text = "cpu-slow", "the same work takes it more CPU time"
         action = "look there for a low clock, heat, and programs that share its caches"
     else:
         kind = "unknown"
         text = "its counters do not tell why: neither CPU, memory, disk nor link is short"
-        action = f"look at it with `cluster doctor` while a job runs, or leave it out: {avoid}"
+        action = f"look at it with `cluster doctor` while a job runs, {avoid}"
     return Cause(kind=kind, text=text, action=action)
 
 

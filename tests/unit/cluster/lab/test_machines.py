@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cluster.inventory import Inventory
+from cluster.lab import requirements
 from cluster.lab.machines import machines_of, operator_address
 from job.errors import UsageError
 
@@ -41,6 +42,14 @@ def test_a_wrong_variable_is_named(change: dict[str, Any], words: list[str]) -> 
     with pytest.raises(UsageError) as caught:
         machines_of(inventory(one=GOOD, two=GOOD | {"ansible_host": "10.0.0.12"} | change))
     assert all(word in str(caught.value) for word in words)
+
+
+def test_more_cpus_than_the_computer_has_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = machines_of(inventory(one=GOOD, two=GOOD | {"ansible_host": "10.0.0.12"}))
+    monkeypatch.setattr(requirements.os, "cpu_count", lambda: 2)
+    assert requirements.crowded(machines) == ""
+    monkeypatch.setattr(requirements.os, "cpu_count", lambda: 1)
+    assert "2 CPUs and this computer has 1" in requirements.crowded(machines)
 
 
 def test_no_host() -> None:

@@ -297,10 +297,10 @@ def test_a_picture_of_it_is_no_blank_sheet(
     write(run_dir)
     picture = tmp_path / "report.png"
     scheme = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(theme)}"
-    shot = ("--hide-scrollbars", "--window-size=1100,1640", f"--screenshot={picture}", scheme)
+    shot = ("--hide-scrollbars", "--window-size=1100,1740", f"--screenshot={picture}", scheme)
     chromium(browser, tmp_path, VIRTUAL_TIME, *shot, (run_dir / "report.html").as_uri())
     image = cv2.imread(str(picture))
-    assert image.shape == (1640, 1100, 3)
+    assert image.shape == (1740, 1100, 3)
     colours = palettes()[theme]
     for name, least in (("usual", 10_000), ("slow1", 2000), ("slow2", 4000), ("accent", 20_000)):
         drawn = np.abs(image[..., ::-1].astype(int) - colours[name]).max(axis=2) < 3

@@ -23,7 +23,9 @@ def test_a_host_that_has_become_slow_is_named(make_run: MakeRun) -> None:
     assert [Path(run["run"]).name for run in told["runs"]] == ["before", "after"]
     assert {"name": "engine", "values": ["native", "orca"]} in told["configuration"]
     assert len(told["stages"]) == 8
-    assert compare(before, before)["text"].startswith("No host has changed; 200 images in ")
+    assert compare(before, before)["text"].startswith(
+        "The hosts are as fast as before; 200 images in "
+    )
     assert compare(before, before)["configuration"] == []
 
 

@@ -73,8 +73,22 @@ def test_the_three_slowest_hosts_are_named_and_the_rest_counted(
         rows += host_rows(host, round(200 / times), slowdown=times, noise=0.01, **counters)
     text = verdict(table(rows)).text
     assert text.startswith("i is 5.0")
-    assert re.search(r"\), j 3\.\d\dx, h 2\.\d\dx, and 2 more: something else computes", text)
+    assert re.search(r"\), j 3\.\d\dx, h 2\.\d\dx, and 2 more\. i: something else computes", text)
     assert text.endswith(".") and " The 12 hosts finished " in text
+
+
+def test_what_cost_most_is_named_first(host_rows: Make, table: Make) -> None:
+    rows = [row for host in "cdef" for row in host_rows(host, 200, noise=0.01, **waits(5.0))]
+    rows += host_rows("b", 100, slowdown=2.0, noise=0.01, **waits(105.0))
+    early = host_rows("a", 150, noise=0.01, **waits(5.0))
+    late = host_rows("a", 15, slowdown=4.0, noise=0.01, **waits(305.0))
+    after = early[-1]["started_at"] + early[-1]["total_ms"] / 1000 - late[0]["started_at"]
+    late = [row | {"started_at": row["started_at"] + after} for row in late]
+    found = verdict(table(rows + early + late))
+    lost = {host.host: host.lost_s for host in found.hosts if host.slow}
+    factors = {host.host: host.factor or 0 for host in found.hosts}
+    assert 0 < lost["a"] < lost["b"] and factors["a"] > factors["b"]
+    assert re.match(r"b is 2\..*, a 3\.\d\dx\. b: something else", found.text)
 
 
 def test_a_host_that_stood_still_is_named_without_a_factor() -> None:
