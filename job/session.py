@@ -62,13 +62,19 @@ def spark_context(settings: dict[str, str], mode: Mode) -> Iterator[SparkContext
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     log = mode.run.path / "spark.log"
+    # Whoever is interrupted before the JVM has answered cannot end it, and it stays.
+    held: list[int] = []
+    on_interrupt = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     try:
         with log.open("ab") as output:
             gateway = launch_gateway(conf, {"stdout": output, "stderr": subprocess.STDOUT})
     except Exception as error:
+        signal.signal(signal.SIGINT, on_interrupt)
         raise JobError(f"Spark did not start: see {log}") from error
-    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
+        signal.signal(signal.SIGINT, on_interrupt)
+        if held:
+            signal.raise_signal(signal.SIGINT)
         try:
             context = SparkContext(gateway=gateway, conf=conf)
         except Exception as error:

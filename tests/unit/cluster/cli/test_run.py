@@ -285,6 +285,27 @@ def test_a_killed_run_leaves_no_process_and_is_resumed(
     assert run_json(output) == run
 
 
+def test_an_interrupt_while_spark_starts_leaves_no_process(many: Path, tmp_path: Path) -> None:
+    def starting() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children()
+        return [child for child in children if "pyspark-shell" in child.cmdline()]
+
+    command = [CLUSTER, "run", "--mode", "local", "--input", many, "--output", tmp_path / "run"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        jvm: list[psutil.Process] = []
+        try:
+            while not (jvm := starting()):
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)  # long before the JVM has answered
+            assert process.wait(60) == 1
+            assert alive(jvm) == []
+        finally:
+            for left in alive(jvm):
+                left.kill()
+            process.kill()
+
+
 def test_an_interrupt_keeps_what_is_done_and_takes_everything_down(
     tmp_path: Path, started: "subprocess.Popen[str]"
 ) -> None:
