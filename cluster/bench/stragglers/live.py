@@ -350,14 +350,14 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.came = False
-        self._handled = handled(self._ring, signal.SIGINT, signal.SIGTERM)
+        self._handled = ExitStack()
 
     def __enter__(self) -> Self:
-        self._handled.__enter__()
+        self._handled.enter_context(handled(self._ring, signal.SIGINT, signal.SIGTERM))
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._handled.__exit__(None, None, None)
+        self._handled.close()
         if self.came and isinstance(error, JobError):
             raise KeyboardInterrupt("What was recorded is kept.") from error
 
